@@ -1,0 +1,14 @@
+"""The names that outlive a release: they stand in signatures, labels and other people's manifests."""
+
+from typing import Final
+
+GROUP: Final = "kube-countersign.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+LABEL_AGENT: Final = f"{GROUP}/agent"
+LABEL_PROTECTED: Final = f"{GROUP}/protected"
+ANNOTATION_CREATED_BY: Final = f"{GROUP}/created-by"
+ANNOTATION_REASON: Final = f"{GROUP}/reason"
+
+DEFAULT_ENVIRONMENT: Final = "default"
