@@ -1,0 +1,177 @@
+"""Who asks: an agent, a human or a machine; from `userInfo` alone (invariant 5)."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, TypeAlias
+
+from countersign.domain.request import UserInfo
+from countersign.domain.resources import AgentIdentity, Reviewer, Subject, SubjectKind
+
+SERVICE_ACCOUNT: Final = "system:serviceaccount:"
+
+# kube-controller-manager's own accounts (pkg/controller accounts of `--use-service-account-credentials`), never `kube-system:*`.
+_CONTROLLERS: Final = (
+    "attachdetach-controller",
+    "certificate-controller",
+    "cloud-node-controller",
+    "cloud-provider",
+    "clusterrole-aggregation-controller",
+    "cronjob-controller",
+    "daemon-set-controller",
+    "deployment-controller",
+    "device-taint-eviction-controller",
+    "disruption-controller",
+    "endpoint-controller",
+    "endpointslice-controller",
+    "endpointslicemirroring-controller",
+    "ephemeral-volume-controller",
+    "expand-controller",
+    "generic-garbage-collector",
+    "horizontal-pod-autoscaler",
+    "job-controller",
+    "legacy-service-account-token-cleaner",
+    "namespace-controller",
+    "node-controller",
+    "persistent-volume-binder",
+    "pod-garbage-collector",
+    "pv-protection-controller",
+    "pvc-protection-controller",
+    "replicaset-controller",
+    "replication-controller",
+    "resource-claim-controller",
+    "resourcequota-controller",
+    "root-ca-cert-publisher",
+    "route-controller",
+    "selinux-warning-controller",
+    "service-account-controller",
+    "service-cidrs-controller",
+    "service-controller",
+    "statefulset-controller",
+    "storage-version-migrator-controller",
+    "taint-eviction-controller",
+    "ttl-after-finished-controller",
+    "ttl-controller",
+    "validatingadmissionpolicy-status-controller",
+    "volumeattributesclass-protection-controller",
+)
+BUILTIN_CONTROLLERS: Final = frozenset(
+    {"system:kube-controller-manager"} | {f"{SERVICE_ACCOUNT}kube-system:{name}" for name in _CONTROLLERS}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """`identities` and `sponsors` are sorted; `key` names the requester in the act (docs/rules.md, requester.key)."""
+
+    username: str
+    identities: tuple[str, ...]
+    sponsors: tuple[str, ...]
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Human:
+    """`reviewer` is the registered person of that username, or ""."""
+
+    username: str
+    reviewer: str
+
+    @property
+    def key(self) -> str:
+        return _plain_key(self.username)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    username: str
+    builtin: bool
+
+    @property
+    def key(self) -> str:
+        return _plain_key(self.username)
+
+
+Requester: TypeAlias = Agent | Human | Machine
+
+
+def identify(user: UserInfo, identities: Iterable[AgentIdentity], reviewers: Iterable[Reviewer]) -> Requester:
+    """An agent where any AgentIdentity matches; a machine where it is a ServiceAccount or a `system:` name; else a human."""
+    found = [(identity, subject) for identity in identities for subject in identity.subjects if matches(subject, user)]
+    if found:
+        return _agent(user, found)
+    if user.username.startswith("system:"):
+        return Machine(user.username, user.username in BUILTIN_CONTROLLERS)
+    return Human(user.username, person(user.username, reviewers))
+
+
+def person(username: str, reviewers: Iterable[Reviewer]) -> str:
+    """The Reviewer who has this username, or ""."""
+    return next((reviewer.meta.name for reviewer in reviewers if username in reviewer.usernames), "")
+
+
+def matches(subject: Subject, user: UserInfo) -> bool:
+    """Whether all of a subject's fields match the user."""
+    return (
+        _name_matches(subject, user)
+        and all(group in user.groups for group in subject.groups)
+        and all(_any_matches(globs, user.extra.get(key, ())) for key, globs in subject.extra.items())
+    )
+
+
+def is_glob(name: str) -> bool:
+    return "*" in name or "?" in name
+
+
+@lru_cache(maxsize=4096)
+def glob(pattern: str) -> re.Pattern[str]:
+    """An anchored glob: `*` is any run of characters, `?` any one, everything else itself."""
+    parts = {"*": ".*", "?": "."}
+    return re.compile("".join(parts.get(char) or re.escape(char) for char in pattern), re.DOTALL)
+
+
+def _name_matches(subject: Subject, user: UserInfo) -> bool:
+    match subject.kind:
+        case SubjectKind.SERVICE_ACCOUNT:
+            prefix = f"{SERVICE_ACCOUNT}{subject.namespace}:"
+            return user.username.startswith(prefix) if subject.name == "*" else user.username == prefix + subject.name
+        case SubjectKind.USER:
+            return bool(glob(subject.name).fullmatch(user.username))
+        case SubjectKind.GROUP:
+            return subject.name in user.groups
+
+
+def _any_matches(globs: Iterable[str], values: Iterable[str]) -> bool:
+    values = tuple(values)
+    return any(glob(pattern).fullmatch(value) for pattern in globs for value in values)
+
+
+def _agent(user: UserInfo, found: list[tuple[AgentIdentity, Subject]]) -> Agent:
+    identities = {identity.meta.name: identity for identity, _ in found}
+    sponsors = {sponsor for identity in identities.values() for sponsor in identity.sponsors}
+    if any(identity.sponsor_from_username for identity in identities.values()):
+        sponsors.add(user.username)
+    return Agent(
+        username=user.username,
+        identities=tuple(sorted(identities)),
+        sponsors=tuple(sorted(sponsors)),
+        key=_agent_key(user.username, found),
+    )
+
+
+def _agent_key(username: str, found: list[tuple[AgentIdentity, Subject]]) -> str:
+    """The username; the matched subjects where the name is only a session's and changes with it."""
+    if any(_names_one(subject) for _, subject in found):
+        return _plain_key(username)
+    return json.dumps(sorted({f"{identity.meta.name}/{subject.kind}:{subject.name}" for identity, subject in found}))
+
+
+def _names_one(subject: Subject) -> bool:
+    return subject.kind is SubjectKind.SERVICE_ACCOUNT or (subject.kind is SubjectKind.USER and not is_glob(subject.name))
+
+
+def _plain_key(username: str) -> str:
+    """A username that could be taken for a list of subjects is quoted."""
+    return json.dumps(username) if username.startswith(("[", '"')) else username

@@ -1,0 +1,125 @@
+"""The environment of a process, read once into one frozen `Settings`; all faults are reported together."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+from countersign.domain.durations import parse_duration
+from countersign.domain.errors import CountersignError
+
+_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_LEVELS: Final = ("debug", "info", "warning", "error")
+
+T = TypeVar("T")
+
+
+class SettingsError(CountersignError):
+    """One line for each fault in the environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`request_ttl`, `cool_off` and `keep_ended` are those of docs/rules.md; `stale_after` bounds a cache's silence."""
+
+    api_server: str
+    api_ca_file: Path
+    token_file: Path
+    namespace: str
+    cluster_name: str
+    listen_host: str
+    listen_port: int
+    webhook_url: str
+    request_ttl: timedelta
+    cool_off: timedelta
+    keep_ended: timedelta
+    stale_after: timedelta
+    drain: timedelta
+    replica: str
+    log_level: str
+
+
+def read(environment: Mapping[str, str], *, listen: str) -> Settings:
+    """Read `COUNTERSIGN_*`; `listen` is the default HOST:PORT. Raises SettingsError that names every fault."""
+    faults: list[str] = []
+
+    def value(name: str, default: str | None, parse: Callable[[str], T]) -> T | None:
+        text = environment.get(f"COUNTERSIGN_{name}") or default
+        if text is None:
+            faults.append(f"COUNTERSIGN_{name} is not set.")
+            return None
+        try:
+            return parse(text)
+        except ValueError as error:
+            faults.append(f"COUNTERSIGN_{name}={text!r}: {error}.")
+            return None
+
+    in_cluster = _in_cluster(environment)
+    listening = value("LISTEN", listen, _listen) or ("", 0)
+    parts = {
+        "api_server": value("API_SERVER", in_cluster, _https),
+        "api_ca_file": value("API_CA_FILE", str(_ACCOUNT / "ca.crt"), Path),
+        "token_file": value("TOKEN_FILE", str(_ACCOUNT / "token"), Path),
+        "namespace": value("NAMESPACE", "countersign", _dns_label),
+        "cluster_name": value("CLUSTER_NAME", None, _cluster_name),
+        "webhook_url": value("WEBHOOK_URL", "", lambda text: _https(text) if text else ""),
+        "request_ttl": value("REQUEST_TTL", "24h", _positive),
+        "cool_off": value("COOL_OFF", "1h", parse_duration),
+        "keep_ended": value("KEEP_ENDED", "7d", parse_duration),
+        "stale_after": value("STALE_AFTER", "60s", _positive),
+        "drain": value("DRAIN", "10s", parse_duration),
+        "replica": value("REPLICA", environment.get("HOSTNAME") or "local", str),
+        "log_level": value("LOG_LEVEL", "info", _level),
+    }
+    if faults:
+        raise SettingsError("\n".join(["The environment is not usable:", *faults]))
+    return Settings(**parts, listen_host=listening[0], listen_port=listening[1])  # type: ignore[arg-type]  # no None is left: faults is empty
+
+
+def _in_cluster(environment: Mapping[str, str]) -> str | None:
+    host, port = environment.get("KUBERNETES_SERVICE_HOST"), environment.get("KUBERNETES_SERVICE_PORT", "443")
+    if not host:
+        return None
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+
+def _https(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname or parts.username:
+        raise ValueError("give an https:// URL without user information")
+    return text.rstrip("/")
+
+
+def _listen(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:  # noqa: PLR2004  # the range of TCP ports
+        raise ValueError("give HOST:PORT, such as 0.0.0.0:8443")
+    return host.strip("[]"), int(port)
+
+
+def _dns_label(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
+        raise ValueError("give the name of a namespace")
+    return text
+
+
+def _cluster_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][-A-Za-z0-9._]{0,62}", text):
+        raise ValueError("give letters, digits, '-', '.' and '_', 63 at the most")
+    return text
+
+
+def _positive(text: str) -> timedelta:
+    duration = parse_duration(text)
+    if not duration:
+        raise ValueError("give a duration longer than nothing")
+    return duration
+
+
+def _level(text: str) -> str:
+    if text.lower() not in _LEVELS:
+        raise ValueError(f"give one of {', '.join(_LEVELS)}")
+    return text.lower()
