@@ -65,12 +65,12 @@ Verifier: TypeAlias = Ed25519PublicKey | ec.EllipticCurvePublicKey | RSAPublicKe
 
 
 @dataclass(frozen=True, slots=True)
-class KeyMaterial:
-    """What verification needs of a key. `application` is the FIDO relying party of an `sk-` key, else None."""
+class LoadedKey:
+    """A key with what verification needs of it. `application` is the FIDO relying party of an `sk-` key, else None."""
 
-    type: str
+    key: PublicKey
     verifier: Verifier
-    application: bytes | None = None
+    application: bytes | None
 
 
 def parse_public_key(text: str) -> PublicKey:
@@ -80,7 +80,7 @@ def parse_public_key(text: str) -> PublicKey:
     """
     if len(text) > MAX_LINE:
         _refuse_unreadable(f"it is longer than {MAX_LINE} characters")
-    if "PRIVATE KEY" in text:
+    if re.search(r"-----BEGIN [A-Z ]*PRIVATE KEY-----", text):
         _refuse_unreadable("it is a private key, which must now count as leaked: make a new pair, and keep its private half to yourself")
     line = text.strip(" \t\r\n")
     if len(line.splitlines()) != 1:
@@ -90,7 +90,7 @@ def parse_public_key(text: str) -> PublicKey:
     if not rest:
         _refuse_unreadable("only its type is there")
     try:
-        key = key_of_blob(decode_base64(rest[0]))
+        key = load_key(decode_base64(rest[0])).key
     except WireFault as fault:
         _refuse_unreadable(str(fault))
     if key.type != declared:
@@ -98,25 +98,20 @@ def parse_public_key(text: str) -> PublicKey:
     return key
 
 
-def key_of_blob(blob: bytes) -> PublicKey:
-    """The key that is encoded in these bytes. Raises KeyRefused."""
-    material = material_of_blob(blob)
-    return PublicKey(type=material.type, blob=blob, hardware=material.application is not None)
-
-
-def material_of_blob(blob: bytes) -> KeyMaterial:
-    """Check a key to the last byte and make it usable. Raises KeyRefused."""
+def load_key(blob: bytes) -> LoadedKey:
+    """Check the wire form of a key to its last byte, and make it usable. Raises KeyRefused."""
     reader = Reader(blob)
     try:
         kind = reader.text()
         _refuse_type_by_name(kind)
-        material = _READERS[kind](kind, reader)
+        verifier, application = _READERS[kind](reader)
         reader.end()
     except WireFault as fault:
         _refuse_unreadable(str(fault))
     except UnsupportedAlgorithm:
-        raise KeyRefused(KeyFault.UNSUPPORTED, f"{kind} is not available in this build of OpenSSL: register a key of another type.") from None
-    return material
+        sentence = "Keys of this type cannot be used with this build of OpenSSL: register a key of another type."
+        raise KeyRefused(KeyFault.UNSUPPORTED, sentence) from None
+    return LoadedKey(PublicKey(kind, blob, hardware=application is not None), verifier, application)
 
 
 def _refuse_unreadable(why: str) -> NoReturn:
@@ -132,29 +127,31 @@ def _refuse_type_by_name(kind: str) -> None:
     if re.fullmatch(r"[a-z0-9@.-]+-cert-v\d\d@openssh\.com", kind):
         raise KeyRefused(KeyFault.UNSUPPORTED, "Certificates are not accepted: register the plain public key that it certifies.")
     known = ", ".join(_READERS)
-    raise KeyRefused(KeyFault.UNSUPPORTED, f"The key type {ascii(kind[:64])} is not accepted (only {known}): {_NEW_KEY}.")
+    raise KeyRefused(KeyFault.UNSUPPORTED, f"The key type {kind[:64]!a} is not accepted (only {known}): {_NEW_KEY}.")
 
 
 # --- one reader per type; each leaves the cursor behind what it read
 
-
-def _read_ed25519(kind: str, reader: Reader) -> KeyMaterial:
-    return KeyMaterial(kind, _ed25519_point(reader))
+_Read: TypeAlias = tuple[Verifier, bytes | None]
 
 
-def _read_sk_ed25519(kind: str, reader: Reader) -> KeyMaterial:
-    return KeyMaterial(kind, _ed25519_point(reader), _application(reader))
+def _read_ed25519(reader: Reader) -> _Read:
+    return _ed25519_point(reader), None
 
 
-def _read_ecdsa(kind: str, reader: Reader, *, curve: ec.EllipticCurve, name: str) -> KeyMaterial:
-    return KeyMaterial(kind, _curve_point(reader, curve, name))
+def _read_sk_ed25519(reader: Reader) -> _Read:
+    return _ed25519_point(reader), _application(reader)
 
 
-def _read_sk_ecdsa(kind: str, reader: Reader) -> KeyMaterial:
-    return KeyMaterial(kind, _curve_point(reader, ec.SECP256R1(), "nistp256"), _application(reader))
+def _read_ecdsa(reader: Reader, *, curve: ec.EllipticCurve, name: str) -> _Read:
+    return _curve_point(reader, curve, name), None
 
 
-def _read_rsa(kind: str, reader: Reader) -> KeyMaterial:
+def _read_sk_ecdsa(reader: Reader) -> _Read:
+    return _curve_point(reader, ec.SECP256R1(), "nistp256"), _application(reader)
+
+
+def _read_rsa(reader: Reader) -> _Read:
     exponent, modulus = reader.positive(), reader.positive()
     bits = modulus.bit_length()
     if bits < MIN_RSA_BITS:
@@ -163,10 +160,10 @@ def _read_rsa(kind: str, reader: Reader) -> KeyMaterial:
         raise KeyRefused(KeyFault.UNSUPPORTED, f"This RSA key has {bits} bits, and {MAX_RSA_BITS} is the most: {_NEW_KEY}.")
     if modulus % 2 == 0 or exponent % 2 == 0 or exponent == 1 or exponent.bit_length() > MAX_RSA_EXPONENT_BITS:
         raise KeyRefused(KeyFault.WEAK, f"This RSA key has numbers that no sound key has (an even modulus, a bad exponent): {_NEW_KEY}.")
-    return KeyMaterial(kind, RSAPublicNumbers(exponent, modulus).public_key())
+    return RSAPublicNumbers(exponent, modulus).public_key(), None
 
 
-_READERS: Final[Mapping[str, Callable[[str, Reader], KeyMaterial]]] = {
+_READERS: Final[Mapping[str, Callable[[Reader], _Read]]] = {
     "ssh-ed25519": _read_ed25519,
     "sk-ssh-ed25519@openssh.com": _read_sk_ed25519,
     "sk-ecdsa-sha2-nistp256@openssh.com": _read_sk_ecdsa,
@@ -210,7 +207,7 @@ def _curve_point(reader: Reader, curve: ec.EllipticCurve, name: str) -> ec.Ellip
 
 _P: Final = 2**255 - 19
 _D: Final = -121665 * pow(121666, -1, _P) % _P
-_ORDER_8: Final = 2707385501144840649318225287225658788936804267575313519463743609750303021022
+_ORDER_8: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 # The y coordinates of the eight points whose order divides the cofactor: to such a key, signatures can be made by anybody.
 _LOW_ORDER: Final = frozenset({0, 1, _P - 1, _ORDER_8, _P - _ORDER_8})
 

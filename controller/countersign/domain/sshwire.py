@@ -7,6 +7,7 @@ from base64 import b64decode, b64encode
 from typing import Final
 
 _PRINTABLE_ASCII: Final = range(0x20, 0x7F)
+_SIGN_BIT: Final = 0x80
 
 
 class WireFault(ValueError):
@@ -49,9 +50,9 @@ class Reader:
     def positive(self) -> int:
         """An mpint greater than zero, without needless leading zeros."""
         raw = self.string()
-        if not raw or raw[0] >= 0x80:
+        if not raw or raw[0] & _SIGN_BIT:
             raise WireFault("a number in it is not positive")
-        if raw[0] == 0 and (len(raw) == 1 or raw[1] < 0x80):
+        if raw[0] == 0 and (len(raw) == 1 or not raw[1] & _SIGN_BIT):
             raise WireFault("a number in it has needless leading zeros")
         return int.from_bytes(raw, "big")
 
