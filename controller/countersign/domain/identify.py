@@ -97,19 +97,47 @@ class Machine:
 Requester: TypeAlias = Agent | Human | Machine
 
 
+class Directory:
+    """Identities and people, indexed: exact names by lookup, only globs and groups one by one."""
+
+    __slots__ = ("_by_username", "_others", "_people")
+
+    def __init__(self, identities: Iterable[AgentIdentity], reviewers: Iterable[Reviewer]) -> None:
+        self._by_username: dict[str, list[tuple[AgentIdentity, Subject]]] = {}
+        self._others: list[tuple[AgentIdentity, Subject]] = []
+        for identity in identities:
+            for subject in identity.subjects:
+                if username := exact_username(subject):
+                    self._by_username.setdefault(username, []).append((identity, subject))
+                else:
+                    self._others.append((identity, subject))
+        self._people = {username: reviewer.meta.name for reviewer in reviewers for username in reviewer.usernames}
+
+    def identify(self, user: UserInfo) -> Requester:
+        """An agent where any AgentIdentity matches; a machine where it is a ServiceAccount or a `system:` name; else a human."""
+        candidates = [*self._by_username.get(user.username, ()), *self._others]
+        found = [(identity, subject) for identity, subject in candidates if matches(subject, user)]
+        if found:
+            return _agent(user, found)
+        if user.username.startswith("system:"):
+            return Machine(user.username, user.username in BUILTIN_CONTROLLERS)
+        return Human(user.username, self._people.get(user.username, ""))
+
+
 def identify(user: UserInfo, identities: Iterable[AgentIdentity], reviewers: Iterable[Reviewer]) -> Requester:
-    """An agent where any AgentIdentity matches; a machine where it is a ServiceAccount or a `system:` name; else a human."""
-    found = [(identity, subject) for identity in identities for subject in identity.subjects if matches(subject, user)]
-    if found:
-        return _agent(user, found)
-    if user.username.startswith("system:"):
-        return Machine(user.username, user.username in BUILTIN_CONTROLLERS)
-    return Human(user.username, person(user.username, reviewers))
+    """As `Directory.identify`, for a single question."""
+    return Directory(identities, reviewers).identify(user)
 
 
-def person(username: str, reviewers: Iterable[Reviewer]) -> str:
-    """The Reviewer who has this username, or ""."""
-    return next((reviewer.meta.name for reviewer in reviewers if username in reviewer.usernames), "")
+def exact_username(subject: Subject) -> str:
+    """The one username that a subject names, or "" where it is a glob, a whole namespace or a group."""
+    match subject.kind:
+        case SubjectKind.SERVICE_ACCOUNT if subject.name != "*":
+            return f"{SERVICE_ACCOUNT}{subject.namespace}:{subject.name}"
+        case SubjectKind.USER if not is_glob(subject.name):
+            return subject.name
+        case SubjectKind.SERVICE_ACCOUNT | SubjectKind.USER | SubjectKind.GROUP:
+            return ""
 
 
 def matches(subject: Subject, user: UserInfo) -> bool:

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from countersign.domain.identify import Directory
 from countersign.domain.names import DEFAULT_ENVIRONMENT
+from countersign.domain.request import GroupResource
 from countersign.domain.resources import (
     AgentIdentity,
     Approval,
@@ -31,12 +33,19 @@ class Snapshot:
     rounds: Mapping[str, Sequence[ChangeRequest]] = field(default_factory=dict)
     approvals: Mapping[str, Sequence[Approval]] = field(default_factory=dict)
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
+    directory: Directory = field(init=False, repr=False, compare=False)
+    listed: frozenset[GroupResource] = field(init=False, repr=False)
+    strictest: ProtectFrom = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "directory", Directory(self.identities.values(), self.reviewers.values()))
+        environments = self.environments.values()
+        object.__setattr__(self, "listed", frozenset(kind for environment in environments for kind in environment.resources))
+        # The strictest `protectFrom` of all environments: it governs what belongs to no single one.
+        object.__setattr__(
+            self, "strictest", max((e.protect_from for e in environments), key=lambda p: p.strictness, default=ProtectFrom.AGENTS)
+        )
 
     @property
     def default(self) -> ProtectedEnvironment | None:
         return self.environments.get(DEFAULT_ENVIRONMENT)
-
-    @property
-    def strictest(self) -> ProtectFrom:
-        """The strictest `protectFrom` of all environments: it governs what belongs to no single one."""
-        return max((e.protect_from for e in self.environments.values()), key=lambda p: p.strictness, default=ProtectFrom.AGENTS)

@@ -1,0 +1,114 @@
+"""Which environments hold a guarded change back from a requester, each judged by itself."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from countersign.domain.approval import Phase, standing
+from countersign.domain.classify import BUILT_IN, DEFINITIONS, NAMESPACES, VOLUMES, Deletion, Relabelling
+from countersign.domain.errors import UnableError
+from countersign.domain.identify import Agent, Human, Machine, Requester, matches
+from countersign.domain.names import ANNOTATION_CREATED_BY
+from countersign.domain.request import UserInfo
+from countersign.domain.resources import ProtectedEnvironment, ProtectFrom, Registration, Reviewer
+from countersign.domain.snapshot import Snapshot
+
+Environments: TypeAlias = tuple[ProtectedEnvironment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """`held` hold the change back; `excepted` would, but for their `except`."""
+
+    held: Environments
+    excepted: Environments
+
+
+def matching(deletion: Deletion, snapshot: Snapshot) -> Environments:
+    """The environments that a deletion would touch. Raises UnableError where a namespace's labels are not known."""
+    everything = snapshot.environments.values()
+    if deletion.kind == NAMESPACES:
+        return tuple(e for e in everything if e.covers(deletion.target.name, deletion.labels))
+    concerned = tuple(e for e in everything if deletion.kind in BUILT_IN or deletion.kind in e.resources)
+    if deletion.target.namespace:
+        return _in_namespace(deletion.home, concerned, snapshot)
+    # Cluster-scoped: what lists the kind; for volumes the claim's environments; and always the default.
+    if deletion.kind == VOLUMES:
+        at_home = _in_namespace(deletion.home, concerned, snapshot) if deletion.home in snapshot.namespaces else ()
+        return _with_default(at_home, snapshot)
+    if deletion.kind == DEFINITIONS:
+        return _with_default(tuple(e for e in everything if any(str(kind) == deletion.target.name for kind in e.resources)), snapshot)
+    return concerned
+
+
+def losing(relabelling: Relabelling, snapshot: Snapshot) -> Environments:
+    """The environments that a namespace would leave by its new labels (invariant 10)."""
+    name = relabelling.target.name
+    return tuple(e for e in snapshot.environments.values() if e.covers(name, relabelling.before) and not e.covers(name, relabelling.after))
+
+
+def hold(environments: Environments, who: Requester, user: UserInfo) -> Hold:
+    """Which of the environments hold the change back from this requester."""
+    barring = tuple(environment for environment in environments if protects_from(environment.protect_from, who))
+    excepted = tuple(environment for environment in barring if _is_excepted(environment, who, user))
+    return Hold(tuple(environment for environment in barring if environment not in excepted), excepted)
+
+
+def protects_from(scope: ProtectFrom, who: Requester) -> bool:
+    match who:
+        case Agent():
+            return True
+        case Human():
+            return scope in (ProtectFrom.PEOPLE, ProtectFrom.EVERYONE)
+        case Machine(builtin=builtin):
+            return scope is ProtectFrom.EVERYONE and not builtin
+
+
+def may_be_own_work(environment: ProtectedEnvironment, deletion: Deletion, created: datetime | None, user: UserInfo, now: datetime) -> bool:
+    """Whether the requester made this namespace itself and lately; that no claim is in it is for a live count to say."""
+    return (
+        deletion.kind == NAMESPACES
+        and environment.own_work is not None
+        and created is not None
+        and now - created <= environment.own_work
+        and deletion.annotations.get(ANNOTATION_CREATED_BY) == user.username
+    )
+
+
+def registration_is_closed(snapshot: Snapshot, now: datetime) -> bool:
+    """Closed by its field, when `default` is absent, or when a change request has been approved: never open by doubt."""
+    default = snapshot.default
+    if default is None or default.registration is Registration.CLOSED:
+        return True
+    return any(standing(request, snapshot, now).tally.usable_until for request in snapshot.requests.values())
+
+
+def given_a_voice(reviewer: Reviewer, snapshot: Snapshot) -> Environments:
+    """The environments whose signers a Reviewer's registration would add to; `default` always."""
+    return tuple(
+        e
+        for e in snapshot.environments.values()
+        if e is snapshot.default or not e.approvals.teams or any(team in e.approvals.teams for team in reviewer.teams)
+    )
+
+
+def _in_namespace(namespace: str, environments: Iterable[ProtectedEnvironment], snapshot: Snapshot) -> Environments:
+    known = snapshot.namespaces.get(namespace)
+    if known is None:
+        raise UnableError(f"The namespace {namespace!r} is not known here yet.")
+    labels: Mapping[str, str] = known.labels
+    return tuple(e for e in environments if e.covers(namespace, labels))
+
+
+def _with_default(environments: Environments, snapshot: Snapshot) -> Environments:
+    default = snapshot.default
+    return environments if default is None or default in environments else (default, *environments)
+
+
+def _is_excepted(environment: ProtectedEnvironment, who: Requester, user: UserInfo) -> bool:
+    match who:
+        case Agent():
+            return False
+        case Human() | Machine():
+            return any(matches(subject, user) for subject in environment.exceptions)
