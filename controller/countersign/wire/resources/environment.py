@@ -1,10 +1,12 @@
 """ProtectedEnvironment: what is protected, from whom, by how many signatures."""
 
-from typing import Annotated, Literal
+from datetime import timedelta
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from countersign.domain.document import JsonObject
+from countersign.domain.durations import render_duration
 from countersign.domain.names import DEFAULT_ENVIRONMENT
 from countersign.domain.request import GroupResource
 from countersign.domain.resources import ApprovalRules, Mode, ProtectedEnvironment, ProtectFrom, Registration, Requirement, Selector
@@ -27,6 +29,7 @@ from countersign.wire.resources.base import (
 )
 from countersign.wire.resources.identity import SubjectItem
 
+_USE_WITHIN: Final = timedelta(hours=1)
 _LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?)?$")]
 _LabelKey = Annotated[
     str, Field(min_length=1, max_length=317, pattern=r"^([a-z0-9][-.a-z0-9]*/)?[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?$")
@@ -73,7 +76,10 @@ class SelectorModel(Closed):
 class NamespacesModel(Closed):
     """The namespaces of the environment."""
 
-    selector: Annotated[SelectorModel, Field(description="By their labels; left out: every namespace.")] = SelectorModel()
+    selector: Annotated[
+        SelectorModel,
+        Field(description="By their labels; left out: every namespace.", json_schema_extra={"x-kubernetes-map-type": "atomic"}),
+    ] = SelectorModel()
     exclude: Annotated[
         tuple[NamespaceName, ...],
         Field(max_length=256, description="Names of namespaces that are not of this environment.", json_schema_extra=SET),
@@ -93,8 +99,11 @@ class ApprovalRulesModel(Closed):
     ] = False
     use_within: Annotated[
         Duration,
-        Field(default="1h", validate_default=True, description="How long after the last needed signature the change may be made."),
-    ]
+        Field(
+            description="How long after the last needed signature the change may be made.",
+            json_schema_extra={"default": render_duration(_USE_WITHIN)},
+        ),
+    ] = _USE_WITHIN
 
     def rules(self) -> ApprovalRules:
         return ApprovalRules(self.required, self.teams, self.hardware_keys_only, self.use_within)
@@ -140,10 +149,7 @@ class ProtectedEnvironmentSpec(Closed):
     mode: Annotated[
         Mode, Field(description="Audit: let through and record what would have been refused. Going back from Enforce is a guarded change.")
     ] = Mode.ENFORCE
-    approvals: Annotated[
-        ApprovalRulesModel,
-        Field(default_factory=lambda: ApprovalRulesModel.model_validate({}), description="Who must sign, and how long that holds."),
-    ]
+    approvals: Annotated[ApprovalRulesModel, Field(description="Who must sign, and how long that holds.")] = ApprovalRulesModel()
     registration: Annotated[
         Registration | None,
         Field(

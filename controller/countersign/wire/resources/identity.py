@@ -53,7 +53,7 @@ class SubjectModel(Closed):
 SUBJECT_RULES = {
     "x-kubernetes-validations": [
         rule(
-            "(self.kind == 'ServiceAccount') == has(self.namespace)",
+            "(self.kind == 'ServiceAccount') == has(self.__namespace__)",
             "a ServiceAccount needs its namespace, and nothing else has one",
         ),
         rule(
