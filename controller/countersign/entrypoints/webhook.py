@@ -1,0 +1,230 @@
+"""`countersign webhook`: the API server posts AdmissionReviews to /validate, and gets answers.
+
+/validate is served by `ReviewPath`, raw ASGI within the FastAPI application: the routes of a framework cost four times the rest. Everything
+that is not a proven answer of the service is a refusal: a 4xx with a sentence where the review could not be read, else a refusal with its uid.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, Protocol
+
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from countersign.domain.answer import Answer, Reason
+from countersign.domain.request import Request
+from countersign.entrypoints.protocol import Drain
+from countersign.wire.admission import MAX_REVIEW_BYTES, ReviewRefused, decode, encode
+
+PATH: Final = "/validate"
+LONGEST: Final = 8.0
+"""Seconds that a decision may take: below the 10 s after which the API server gives up, so that a refusal can still say why."""
+
+MAX_BODIES_BYTES: Final = 64 * 1024 * 1024
+"""Bodies in the making, all together: whoever reaches the port could else fill our memory with large ones."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class ReviewService(Protocol):
+    async def review(self, request: Request, *, deadline: float) -> Answer:
+        """Decide, record, answer. `deadline` is on the clock of `time.monotonic`."""
+
+    def ready(self) -> str:
+        """Empty when decisions can be made, otherwise the sentence that says why not."""
+
+
+class Metrics(Protocol):
+    """What the entrypoint counts and shows; decisions are counted by the service."""
+
+    def received(self) -> None:
+        """Something was asked of /validate."""
+
+    def unreadable(self, status: int) -> None:
+        """It was answered with a 4xx."""
+
+    def failed(self) -> None:
+        """Deciding ended in an exception; the answer was a refusal."""
+
+    def exposition(self) -> tuple[bytes, str]:
+        """The metrics as text, and its content type."""
+
+
+def application(service: ReviewService, metrics: Metrics, *, drain: Drain, ready: Sequence[Callable[[], str]] = ()) -> FastAPI:
+    """The webhook's application. `ready`: what must hold besides the service (the certificate), each as `ReviewService.ready`."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, telemetry={"tracing": False, "metrics": False, "logs": False})
+    app.add_middleware(ReviewPath, service=service, metrics=metrics)
+
+    @app.get("/livez")
+    async def livez() -> Response:
+        return PlainTextResponse("ok")
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        shutting_down = "shutting down" if drain.started else ""
+        reasons = [reason for reason in (shutting_down, service.ready(), *(check() for check in ready)) if reason]
+        if reasons:
+            return PlainTextResponse("\n".join(reasons), status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+        return PlainTextResponse("ok")
+
+    @app.get("/metrics")
+    async def exposition() -> Response:
+        body, content_type = metrics.exposition()
+        return Response(body, headers={"content-type": content_type})
+
+    @app.exception_handler(HTTPStatus.NOT_FOUND)
+    async def nothing_here(_request: object, _error: Exception) -> Response:
+        return PlainTextResponse(
+            f"There are {PATH}, /livez, /readyz and /metrics here, and nothing else.", status_code=HTTPStatus.NOT_FOUND
+        )
+
+    return app
+
+
+@dataclass(slots=True)
+class _Room:
+    """Bytes of bodies that are still arriving."""
+
+    taken: int = 0
+
+
+class _ClientGoneError(Exception):
+    pass
+
+
+class ReviewPath:
+    """POST /validate; whatever else goes on to the application."""
+
+    def __init__(self, app: ASGIApp, *, service: ReviewService, metrics: Metrics) -> None:
+        self._app = app
+        self._service = service
+        self._metrics = metrics
+        self._room = _Room()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != PATH:
+            await self._app(scope, receive, send)
+            return
+        arrived = time.monotonic()
+        self._metrics.received()
+        try:
+            _check_head(scope)
+            request = decode(await self._body(receive))
+        except ReviewRefused as refusal:
+            self._metrics.unreadable(refusal.status)
+            await _respond(send, refusal.status, b"text/plain; charset=utf-8", str(refusal).encode("utf-8", "backslashreplace"))
+        except _ClientGoneError:
+            return
+        else:
+            await self._answer(request, arrived + allowance(scope["query_string"]), send)
+
+    async def _answer(self, request: Request, deadline: float, send: Send) -> None:
+        """Send the service's answer, or a refusal in its place, but always an answer to this uid."""
+        cancelled = None
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                body = encode(request.uid, await self._service.review(request, deadline=deadline))
+        except TimeoutError:
+            self._metrics.failed()
+            _log.error("review %s: no decision before its deadline", request.uid)
+            body = encode(request.uid, _TOO_LATE)
+        except asyncio.CancelledError as error:
+            cancelled = error
+            body = encode(request.uid, _STOPPED)
+        except Exception:  # noqa: BLE001  (whatever went wrong, it is not an allow)
+            self._metrics.failed()
+            _log.exception("review %s: refused, because deciding on it failed", request.uid)
+            body = encode(request.uid, _FAILED)
+        await _respond(send, HTTPStatus.OK, b"application/json", body)
+        if cancelled is not None:
+            raise cancelled
+
+    async def _body(self, receive: Receive) -> bytes:
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            body: bytes = message.get("body", b"")
+            return _bounded(body)
+        return await self._long_body(message.get("body", b""), message["type"], receive)
+
+    async def _long_body(self, first: bytes, kind: str, receive: Receive) -> bytes:
+        chunks, size, room, more = [first], len(first), self._room, True
+        room.taken += size
+        try:
+            while more:
+                if kind == "http.disconnect":
+                    raise _ClientGoneError
+                if size > MAX_REVIEW_BYTES:
+                    raise _too_large()
+                if room.taken > MAX_BODIES_BYTES:
+                    raise ReviewRefused("Too many large reviews at once: send this one again.", HTTPStatus.TOO_MANY_REQUESTS)
+                message = await receive()
+                kind, more = message["type"], message.get("more_body", False) or message["type"] == "http.disconnect"
+                chunk: bytes = message.get("body", b"")
+                chunks.append(chunk)
+                size += len(chunk)
+                room.taken += len(chunk)
+        finally:
+            room.taken -= size
+        return _bounded(b"".join(chunks))
+
+
+def allowance(query: bytes) -> float:
+    """Seconds for a decision, by the API server's `?timeout=` (a Go duration): a second less than it waits, or half where that is little."""
+    match = _TIMEOUT.search(query)
+    if match is None:
+        return LONGEST
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(match[1]))
+    return min(LONGEST, max(seconds - 1, seconds / 2))
+
+
+_TIMEOUT: Final = re.compile(rb"(?:^|&)timeout=((?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:h|ms|m|s))+)(?:&|$)")
+_PART: Final = re.compile(rb"([0-9.]+)(h|ms|m|s)")
+_UNITS: Final = {b"h": 3600.0, b"m": 60.0, b"s": 1.0, b"ms": 0.001}
+
+
+def _check_head(scope: Scope) -> None:
+    """Raises ReviewRefused for what cannot carry a review, before any of its body is read."""
+    if scope["method"] != "POST":
+        raise ReviewRefused(f"Only POST is answered here, not {scope['method'][:16]!a}.", HTTPStatus.METHOD_NOT_ALLOWED)
+    content_type = b""
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            content_type = value
+        elif name == b"content-length" and int(value) > MAX_REVIEW_BYTES:
+            raise _too_large()
+    if content_type != b"application/json" and content_type.partition(b";")[0].strip().lower() != b"application/json":
+        message = f"An AdmissionReview comes with the content type application/json, not {content_type[:64].decode('latin-1')!a}."
+        raise ReviewRefused(message, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+
+
+def _bounded(body: bytes) -> bytes:
+    if len(body) > MAX_REVIEW_BYTES:
+        raise _too_large()
+    return body
+
+
+def _too_large() -> ReviewRefused:
+    message = f"This AdmissionReview is larger than {MAX_REVIEW_BYTES} bytes, which is more than a Kubernetes API server sends."
+    return ReviewRefused(message, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+
+async def _respond(send: Send, status: int, content_type: bytes, body: bytes) -> None:
+    headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _unable(code: HTTPStatus, why: str) -> Answer:
+    message = f"COUNTERSIGN COULD NOT DECIDE, nothing was changed: {why} This is a fault of Countersign, not a verdict on the request."
+    return Answer(allowed=False, reason=Reason.UNABLE, message=message, code=code, causes=(("outcome", Reason.UNABLE.value),))
+
+
+_FAILED: Final = _unable(HTTPStatus.INTERNAL_SERVER_ERROR, "deciding ended in an error, which the webhook's log tells of.")
+_TOO_LATE: Final = _unable(HTTPStatus.GATEWAY_TIMEOUT, "there was no decision in time. Send the same request again later.")
+_STOPPED: Final = _unable(HTTPStatus.SERVICE_UNAVAILABLE, "this replica is shutting down. Send the same request again.")
