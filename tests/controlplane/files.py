@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,3 +46,12 @@ def lock(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def link(folder: Path, targets: Mapping[str, Path]) -> None:
+    """Symbolic links in a folder, replacing what is there under these names."""
+    for name, target in targets.items():
+        fresh = folder / f".{name}"
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(target)
+        fresh.replace(folder / name)

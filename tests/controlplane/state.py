@@ -17,12 +17,12 @@ PORTS = ("etcd", "etcd-peer", "kube-apiserver", "kube-controller-manager", "webh
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`ready` turns true at the end of `up`: without it the next `up` goes through all steps again."""
+    """`ready` turns true at the end of `up`. `created` says that the kind cluster was made whole. `ports` are the local one's."""
 
     kind: Kind
     ready: bool = False
+    created: bool = False
     ports: dict[str, int] = field(default_factory=dict)
-    node_image: str = ""
 
 
 def kind_of(text: str) -> Kind:

@@ -1,0 +1,204 @@
+"""The cluster as plain processes: the control plane, and Countersign's two processes with the credentials of their ServiceAccounts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.controlplane import binaries, chart, kubeconfig, people, ports, processes, state, waiting
+from tests.controlplane.api import Api
+from tests.controlplane.chart import NAMESPACE, Process
+from tests.controlplane.errors import last_lines_of
+from tests.controlplane.files import link, write
+from tests.controlplane.localplane import COMPONENTS, LocalPlane
+from tests.controlplane.paths import ROOT, Layout
+from tests.controlplane.pki import Authority
+from tests.controlplane.progress import Progress
+
+CLUSTER_NAME = "local"
+PROCESS_READY_WITHIN = 60.0
+# The chart turns these values into the environment of its pods; out of the cluster the harness does.
+SETTINGS = {
+    "clusterName": "COUNTERSIGN_CLUSTER_NAME",
+    "requestTTL": "COUNTERSIGN_REQUEST_TTL",
+    "coolOff": "COUNTERSIGN_COOL_OFF",
+    "keepEnded": "COUNTERSIGN_KEEP_ENDED",
+    "staleAfter": "COUNTERSIGN_STALE_AFTER",
+    "logLevel": "COUNTERSIGN_LOG_LEVEL",
+}
+
+
+class LocalBackend:
+    """See Backend in backend.py for what each method promises."""
+
+    def __init__(self, layout: Layout, known: state.State, tools: Mapping[str, Path]) -> None:
+        self._layout = layout
+        self._state = known
+        self._tools = tools
+        self.plane = LocalPlane(layout, known.ports, tools)
+
+    @classmethod
+    def prepare(cls, layout: Layout, known: state.State | None, progress: Progress) -> LocalBackend:
+        tools = binaries.ensure(binaries.LOCAL_CLUSTER, progress)
+        if known is None:
+            chosen = dict(zip(state.PORTS, ports.choose(len(state.PORTS)), strict=True))
+            known = state.State("local", ports=chosen)
+        layout.make()
+        link(layout.bin, {name: tools[name] for name in ("kubectl", "helm")})
+        state.save(layout, replace(known, ready=False))
+        return cls(layout, known, tools)
+
+    @property
+    def server(self) -> kubeconfig.Server:
+        return self.plane.server
+
+    @property
+    def authority(self) -> Authority:
+        return self.plane.authority()
+
+    @property
+    def base_values(self) -> dict[str, Any]:
+        return {"clusterName": CLUSTER_NAME, "outOfCluster": {"url": self.webhook_url}}
+
+    @property
+    def webhook_url(self) -> str:
+        return f"https://127.0.0.1:{self._state.ports['webhook']}/validate"
+
+    # --- the control plane --------------------------------------------------------------------
+
+    def start_plane(self, progress: Progress) -> None:
+        with progress.step("certificates"):
+            self.plane.make_certificates()
+        with progress.step("etcd and kube-apiserver"):
+            self.plane.start("etcd")
+            self.plane.start("kube-apiserver")
+            self.plane.wait_ready()
+        with progress.step("kube-controller-manager"):
+            self.plane.start("kube-controller-manager")
+
+    def restart_api_server(self) -> None:
+        self.stop_api_server()
+        self.start_api_server()
+
+    def stop_api_server(self) -> None:
+        self.plane.stop("kube-apiserver")
+
+    def start_api_server(self) -> None:
+        self.plane.start("kube-apiserver")
+        self.plane.wait_ready()
+
+    def tear_down(self, progress: Progress) -> None:
+        """Stops whatever is recorded, in the order in which nobody misses anybody."""
+        order = [*chart.PROCESSES, *reversed(COMPONENTS)]
+        others = sorted(record.name for record in self._layout.run.glob("*") if record.name not in order)
+        for name in [*others, *order]:
+            if processes.is_alive(self._layout.run / name):
+                with progress.step(f"stopping {name}"):
+                    processes.stop(self._layout.run / name)
+
+    # --- Countersign --------------------------------------------------------------------------
+
+    def install(self, admin: Api, values: Mapping[str, Any], progress: Progress) -> None:
+        with progress.step("installing the chart"):
+            chart.install(self._layout, self._tools["helm"], values)
+        with progress.step("Countersign's operator and webhook"):
+            for process in chart.PROCESSES:
+                write(self.token_file(process), people.token(admin, NAMESPACE, f"countersign-{process}"))
+                self.launch(process)
+            for process in chart.PROCESSES:
+                self._wait_ready(process)
+
+    def upgrade(self, admin: Api, values: Mapping[str, Any]) -> None:
+        del admin
+        chart.install(self._layout, self._tools["helm"], values)
+        for process in chart.PROCESSES:
+            self.stop(process)
+            self.launch(process)
+        for process in chart.PROCESSES:
+            self._wait_ready(process)
+
+    def token_file(self, process: Process) -> Path:
+        return self._layout.tokens / process
+
+    def environment(self, process: Process, port: int) -> dict[str, str]:
+        """What the chart's pods get, but for the places of things."""
+        values = chart.values(self._layout)
+        env = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        env |= {variable: str(values[value]) for value, variable in SETTINGS.items() if value in values}
+        env |= {
+            "COUNTERSIGN_API_SERVER": self.plane.url,
+            "COUNTERSIGN_API_CA_FILE": str(self.plane.ca_file),
+            "COUNTERSIGN_TOKEN_FILE": str(self.token_file(process)),
+            "COUNTERSIGN_NAMESPACE": NAMESPACE,
+            "COUNTERSIGN_LISTEN": f"127.0.0.1:{port}",
+        }
+        if process == "operator":
+            env["COUNTERSIGN_WEBHOOK_URL"] = self.webhook_url
+        return env
+
+    def launch(self, process: Process, env: Mapping[str, str] | None = None) -> None:
+        """Starts it unless it runs; does not wait."""
+        record = self._layout.run / process
+        if processes.is_alive(record):
+            return
+        logs = self._layout.logs
+        environment = self.environment(process, self._state.ports[process]) | dict(env or {})
+        output = self._layout.decisions_log if process == "webhook" else logs / "operator.log"
+        command = [sys.executable, "-m", "countersign", process]
+        processes.start(record, command, env=environment, output=output, errors=logs / f"{process}.log", cwd=ROOT)
+
+    def start(self, process: Process, env: Mapping[str, str]) -> None:
+        self.launch(process, env)
+        self._wait_ready(process)
+
+    def stop(self, process: Process) -> None:
+        processes.stop(self._layout.run / process)
+
+    def restart(self, process: Process) -> None:
+        self.stop(process)
+        self.start(process, {})
+
+    def _base(self, process: Process) -> str:
+        return f"{'https' if process == 'webhook' else 'http'}://127.0.0.1:{self._state.ports[process]}"
+
+    def _wait_ready(self, process: Process) -> None:
+        log = self._layout.logs / f"{process}.log"
+        record = self._layout.run / process
+        waiting.until(
+            lambda: is_ready(self._base(process)),
+            f"Countersign's {process} was to become ready",
+            timeout=PROCESS_READY_WITHIN,
+            explain=lambda: last_lines_of(log),
+            give_up=lambda: not processes.is_alive(record),
+        )
+
+    # --- what is to be read -------------------------------------------------------------------
+
+    def collect_logs(self) -> None:
+        """They are where they belong already."""
+
+    def metrics(self, process: Process) -> str:
+        return fetch(f"{self._base(process)}/metrics")
+
+
+def fetch(url: str) -> str:
+    """A page of one of our own processes on loopback, whatever its certificate.
+
+    Raises:
+        httpx.HTTPError
+    """
+    return httpx.get(url, verify=False, timeout=10, trust_env=False).raise_for_status().text
+
+
+def is_ready(base: str) -> bool:
+    try:
+        fetch(f"{base}/readyz")
+    except httpx.HTTPError:
+        return False
+    return True
