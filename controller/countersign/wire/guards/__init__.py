@@ -1,0 +1,29 @@
+"""The guards: every object of admissionregistration.k8s.io that the operator keeps, built from identities and environments."""
+
+from collections.abc import Sequence
+
+from countersign.domain.resources import AgentIdentity, ProtectedEnvironment
+from countersign.wire.guards.agents import agent_policies
+from countersign.wire.guards.label import label_policies
+from countersign.wire.guards.laundering import laundering_policies
+from countersign.wire.guards.objects import Guard, Site
+from countersign.wire.guards.records import record_policies
+from countersign.wire.guards.selfguard import self_policies
+from countersign.wire.guards.webhooks import webhook_configuration
+from countersign.wire.shards import deal
+
+__all__ = ["Guard", "Site", "guards"]
+
+
+def guards(site: Site, identities: Sequence[AgentIdentity], environments: Sequence[ProtectedEnvironment]) -> tuple[Guard, ...]:
+    """All of them in the order in which they are put in force: what guards the guards first, the webhook's rules last."""
+    shards = deal(identities).shards
+    ordered = sorted(environments, key=lambda environment: environment.meta.name)
+    return (
+        *self_policies(site),
+        *record_policies(site),
+        *laundering_policies(site, shards),
+        *agent_policies(site, shards),
+        *label_policies(site, shards, identities),
+        webhook_configuration(site, shards, ordered),
+    )

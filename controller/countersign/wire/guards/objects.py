@@ -1,0 +1,187 @@
+"""What all guards have in common: their names, their owner, and the frames of the objects of admissionregistration.k8s.io/v1."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from countersign.domain.document import JsonObject
+from countersign.domain.names import GROUP
+from countersign.domain.request import GroupResource
+from countersign.wire.cel import literal, mapped, some
+from countersign.wire.shards import Shard
+
+Json: TypeAlias = dict[str, Any]
+
+API: Final = "admissionregistration.k8s.io/v1"
+COLLECTIONS: Final[Mapping[str, str]] = {
+    "ValidatingWebhookConfiguration": "validatingwebhookconfigurations",
+    "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+    "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
+    "MutatingAdmissionPolicy": "mutatingadmissionpolicies",
+    "MutatingAdmissionPolicyBinding": "mutatingadmissionpolicybindings",
+}
+OWNER: Final = "countersign-operator"  # the chart's ClusterRole whose deletion takes every guard with it
+WEBHOOK_SERVICE: Final = "countersign-webhook"
+CONFIGURATION: Final = "countersign"
+OWN_KINDS: Final = ("agentidentities", "reviewers", "protectedenvironments")
+RECORDS: Final = ("changerequests", "approvals")
+NAMESPACES: Final = ("namespaces", "namespaces/status", "namespaces/finalize")  # each of the three can change a namespace's metadata
+GARBAGE_COLLECTORS: Final = ("system:serviceaccount:kube-system:generic-garbage-collector", "system:kube-controller-manager")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where Countersign stands in this cluster.
+
+    `owner_uid` is that of the ClusterRole OWNER. `webhook_url` is "" where the Service is to be called. `ca_bundle` is PEM.
+    `mutating`: whether MutatingAdmissionPolicy v1 is served (Kubernetes 1.36). `owners` are the kinds, as `group/Kind`, that may
+    own namespaces (Capsule's tenants: `capsule.clastix.io/Tenant`).
+    """
+
+    owner_uid: str
+    namespace: str
+    webhook_url: str
+    ca_bundle: bytes
+    mutating: bool
+    owners: tuple[str, ...] = ()
+
+    @property
+    def operator(self) -> str:
+        return f"system:serviceaccount:{self.namespace}:countersign-operator"
+
+    @property
+    def webhook(self) -> str:
+        return f"system:serviceaccount:{self.namespace}:countersign-webhook"
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """One object that the operator keeps as it is here."""
+
+    body: JsonObject
+
+    @property
+    def kind(self) -> str:
+        return str(self.body["kind"])
+
+    @property
+    def name(self) -> str:
+        return str(self.body["metadata"]["name"])
+
+    @property
+    def collection(self) -> str:
+        return COLLECTIONS[self.kind]
+
+    @property
+    def path(self) -> str:
+        return f"/apis/{API}/{self.collection}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of a policy or webhook; `scope` is Cluster, Namespaced or *."""
+
+    group: str
+    resources: Sequence[str]
+    operations: Sequence[str]
+    scope: str = "*"
+
+    def body(self) -> Json:
+        return {
+            "apiGroups": [self.group],
+            "apiVersions": ["*"],
+            "operations": list(self.operations),
+            "resources": list(self.resources),
+            "scope": self.scope,
+        }
+
+
+def rules_for(kinds: Sequence[GroupResource], operations: Sequence[str], scope: str = "*") -> list[Rule]:
+    """One rule for each API group, in a stable order and without repeats."""
+    groups = sorted({kind.group for kind in kinds})
+    return [Rule(group, sorted({kind.resource for kind in kinds if kind.group == group}), operations, scope) for group in groups]
+
+
+def condition(name: str, expression: str) -> Json:
+    return {"name": name, "expression": expression}
+
+
+def variable(name: str, expression: str) -> Json:
+    return {"name": name, "expression": expression}
+
+
+def refusal(expression: str, message: str) -> Json:
+    """A validation: the request is refused with `message` where `expression` is false."""
+    return {"expression": expression, "message": message, "reason": "Forbidden"}
+
+
+def agent_variables(shards: Sequence[Shard]) -> list[Json]:
+    """Variables `agent0` … and `agent`: whether the requester is an agent. Each shard is an expression of its own for its length."""
+    parts = [variable(f"agent{index}", shard.matches) for index, shard in enumerate(shards)]
+    return [*parts, variable("agent", some(*(f"variables.{part['name']}" for part in parts)))]
+
+
+def policy(site: Site, name: str, spec: Json, *, actions: Sequence[str] = ("Deny",)) -> list[Guard]:
+    """A ValidatingAdmissionPolicy and its binding."""
+    kind = "ValidatingAdmissionPolicy"
+    bound = {"policyName": name, "validationActions": list(actions)}
+    return [Guard(_frame(site, kind, name, spec=spec)), Guard(_frame(site, f"{kind}Binding", name, spec=bound))]
+
+
+def mutation(site: Site, name: str, spec: Json) -> list[Guard]:
+    """A MutatingAdmissionPolicy and its binding."""
+    kind = "MutatingAdmissionPolicy"
+    return [Guard(_frame(site, kind, name, spec=spec)), Guard(_frame(site, f"{kind}Binding", name, spec={"policyName": name}))]
+
+
+def configuration(site: Site, webhooks: Sequence[Json]) -> Guard:
+    """The ValidatingWebhookConfiguration."""
+    return Guard(_frame(site, "ValidatingWebhookConfiguration", CONFIGURATION, webhooks=list(webhooks)))
+
+
+def client(site: Site) -> Json:
+    """How the API server reaches the webhook."""
+    bundle = base64.b64encode(site.ca_bundle).decode("ascii")
+    if site.webhook_url:
+        return {"url": site.webhook_url, "caBundle": bundle}
+    service = {"namespace": site.namespace, "name": WEBHOOK_SERVICE, "path": "/validate", "port": 443}
+    return {"service": service, "caBundle": bundle}
+
+
+def constraints(*rules: Rule, namespace: str = "") -> Json:
+    """matchConstraints, for one namespace only where it is given. Its name is a label that the API server keeps true."""
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}} if namespace else {}
+    return {
+        "matchPolicy": "Equivalent",
+        "namespaceSelector": selector,
+        "objectSelector": {},
+        "resourceRules": [rule.body() for rule in rules],
+    }
+
+
+def resource_in(resources: Sequence[str]) -> str:
+    return f"request.resource.resource in [{', '.join(literal(resource) for resource in resources)}]"
+
+
+def operation(*names: str) -> str:
+    return f"request.operation in [{', '.join(literal(name) for name in names)}]"
+
+
+def has_subresource(name: str = "") -> str:
+    """CEL: whether the request is for that subresource; for none, where no name is given."""
+    return f'request.?subResource.orValue("") == {literal(name)}'
+
+
+def text_map(values: Mapping[str, str]) -> str:
+    return mapped({key: literal(value) for key, value in values.items()})
+
+
+def _frame(site: Site, kind: str, name: str, **parts: Any) -> Json:
+    owner = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "name": OWNER, "uid": site.owner_uid}
+    metadata = {
+        "name": name,
+        "labels": {"app.kubernetes.io/name": "countersign", "app.kubernetes.io/managed-by": OWNER, "app.kubernetes.io/part-of": GROUP},
+        "ownerReferences": [owner],
+    }
+    return {"apiVersion": API, "kind": kind, "metadata": metadata, **parts}

@@ -1,0 +1,66 @@
+"""Our guards guard each other: webhooks are never asked about webhook configurations, policies are (Kubernetes: rules.go, plugin.go).
+
+By the objects' own names in CEL, never by `resourceNames`: a deletecollection arrives without a name. The garbage collector passes,
+so that everything goes with the ClusterRole that owns it, with nothing of ours running; nobody gives that ClusterRole an owner.
+"""
+
+from typing import Final
+
+from countersign.domain.names import GROUP
+from countersign.wire.cel import USERNAME, every, literal, literals, negated, optional_name, some
+from countersign.wire.guards.laundering import keeps_owners
+from countersign.wire.guards.objects import (
+    CONFIGURATION,
+    GARBAGE_COLLECTORS,
+    OWNER,
+    Guard,
+    Rule,
+    Site,
+    condition,
+    constraints,
+    has_subresource,
+    operation,
+    policy,
+    refusal,
+    resource_in,
+)
+
+NAME: Final = "countersign-guards"
+_CONFIGURATIONS: Final = ("validatingwebhookconfigurations", "mutatingwebhookconfigurations")
+_DEFINITIONS: Final = ("customresourcedefinitions", "customresourcedefinitions/status")
+
+
+def self_policies(site: Site) -> list[Guard]:
+    webhook, definition, role = resource_in(_CONFIGURATIONS), resource_in(["customresourcedefinitions"]), resource_in(["clusterroles"])
+    name = optional_name()
+    by_operator = f"{USERNAME} == {literal(site.operator)}"
+    collected = every(operation("DELETE"), f"{USERNAME} in {literals(GARBAGE_COLLECTORS)}")
+    ours = some(
+        every(webhook, f"{name} == {literal(CONFIGURATION)}"),
+        every(definition, f"{name}.endsWith({literal('.' + GROUP)})"),
+        every(role, f"{name} == {literal(OWNER)}"),
+    )
+    spec = {
+        "failurePolicy": "Fail",
+        "matchConstraints": constraints(
+            Rule("admissionregistration.k8s.io", _CONFIGURATIONS, ["CREATE", "UPDATE", "DELETE"]),
+            Rule("apiextensions.k8s.io", _DEFINITIONS, ["CREATE", "UPDATE", "DELETE"]),
+            Rule("rbac.authorization.k8s.io", ["clusterroles"], ["CREATE", "UPDATE"]),
+        ),
+        "matchConditions": [condition("one-of-ours", ours)],
+        "validations": [
+            refusal(
+                some(negated(webhook), by_operator, collected),
+                f"The webhook configuration {CONFIGURATION} is kept by Countersign's operator. To remove Countersign, uninstall its Helm release.",
+            ),
+            refusal(
+                some(negated(definition), by_operator, every(has_subresource("status"), keeps_owners())),
+                "Countersign's CustomResourceDefinitions are kept by its operator: deleting one would delete every signature. Uninstall the Helm release first.",
+            ),
+            refusal(
+                some(negated(role), keeps_owners()),
+                f"The ClusterRole {OWNER} gets no ownerReferences: every guard goes with it. Leave metadata.ownerReferences out.",
+            ),
+        ],
+    }
+    return policy(site, NAME, spec)
