@@ -146,14 +146,15 @@ def _place(number: int, stated: str, seq: int, prev: str, chain: Chain) -> str:
     chain.expected, chain.head, chain.last_line = seq + 1, stated, number
     if expected < 0 or (seq == expected and prev == head):
         return ""
+    if seq > expected and before:
+        return (
+            f"is number {seq} of its process, and line {before} is number {expected - 1}: what was between is missing, or out of its order."
+        )
     if seq > expected:
-        after = f"after line {before}" if before else "before it"
-        return f"is not the next of its process: {seq - expected} before it are missing, or out of their order ({after})."
-    return (
-        f"does not follow from line {before}: one of the two was changed or replaced."
-        if before
-        else "is a first line that follows another."
-    )
+        return f"is number {seq} of its process, and the first of it here: what was before is missing, or out of its order."
+    if before:
+        return f"does not follow from line {before}: one of the two was changed or replaced."
+    return "is the first of its process, and yet follows another."
 
 
 def _parse(line: str) -> dict[str, Any]:
