@@ -31,9 +31,9 @@ def list_map(*keys: str) -> dict[str, Any]:
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
-def rule(expression: str, message: str) -> dict[str, str]:
-    """One CEL rule that the API server checks."""
-    return {"rule": expression, "message": message}
+def rule(expression: str, message: str, path: str = "") -> dict[str, str]:
+    """One CEL rule that the API server checks; `path` is the field that the message is shown with."""
+    return {"rule": expression, "message": message} | ({"fieldPath": path} if path else {})
 
 
 IMMUTABLE: Final = {

@@ -183,11 +183,13 @@ PROTECTED_ENVIRONMENT = Kind(
         rule(
             f"!has(self.spec.registration) || self.metadata.name == '{DEFAULT_ENVIRONMENT}'",
             f"registration is a setting of the environment '{DEFAULT_ENVIRONMENT}' alone; leave it out here",
+            ".spec.registration",
         ),
         rule(
             "!has(oldSelf.spec.registration) || oldSelf.spec.registration != 'Closed' || "
             "(has(self.spec.registration) && self.spec.registration == 'Closed')",
             "registration is closed for good; leave registration: Closed in place (chart value default.registration=Closed)",
+            ".spec.registration",
         ),
     ),
     columns=(
