@@ -114,7 +114,8 @@ class KindBackend:
 
     def restart_api_server(self) -> None:
         pid = self._api_server_pid()
-        self._docker("exec", self._node, "kill", pid)
+        # Asked politely it waits a minute for watches to end.
+        self._docker("exec", self._node, "kill", "-KILL", pid)
         waiting.until(
             lambda: self._api_server_pid() not in ("", pid), "the kubelet was to start kube-apiserver again", timeout=READY_WITHIN
         )

@@ -1,0 +1,89 @@
+# `make` alone lists what there is. Everything that a fresh machine lacks is installed into .venv and ~/.cache/countersign.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+# local: real etcd, kube-apiserver and kube-controller-manager as processes. kind: a cluster in Docker.
+CLUSTER ?= local
+export CLUSTER
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+# Called with PYTEST_ARGS='-k name -x' and the like.
+PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
+STAGES := lint types imports unit e2e
+UNIT := tests/domain tests/service tests/wire tests/contract tests/chart tests/harness
+CRDS := charts/countersign/crds
+
+.PHONY: help venv generate lint format types imports unit e2e test up down logs demo bench
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  up, down, e2e, test and demo take CLUSTER=local (the default) or CLUSTER=kind."
+
+venv: $(STAMP) ## Python's packages, as locked, in .venv
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@python=$$(for candidate in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+		"$$candidate" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$candidate" && break; \
+	done); \
+	if [ -z "$$python" ] && [ ! -x $(PY) ]; then \
+		echo "No Python 3.11 or newer with its venv module is in the PATH. Install one: https://www.python.org/downloads/ (Debian, Ubuntu: apt install python3-venv)." >&2; exit 1; \
+	fi; \
+	[ -x $(PY) ] || { echo "Making $(VENV) with $$python (once, about a minute)"; "$$python" -m venv $(VENV); }
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+generate: venv ## The CRDs, from the models
+	$(PY) -m countersign.wire.crds $(CRDS)
+
+lint: venv ## Style, and that generated files are up to date
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m countersign.wire.crds $(CRDS) --check
+
+format: venv ## Puts the code into the one format
+	$(PY) -m ruff format
+	$(PY) -m ruff check --fix
+
+types: venv ## mypy, strict
+	$(PY) -m mypy
+	$(PY) -m mypy tests
+
+imports: venv ## Which layer may import which
+	$(VENV)/bin/lint-imports
+
+unit: venv ## Everything that needs no cluster
+	$(PYTEST) $(UNIT)
+
+# A cluster of its own, so that the one you play with is left alone.
+e2e: venv ## The main job and its edges, on a real cluster
+	COUNTERSIGN_STATE=.cluster-e2e $(PYTEST) tests/e2e
+
+test: venv ## lint types imports unit e2e, and a summary
+	@summary=; failed=; \
+	for stage in $(STAGES); do \
+		echo "== $$stage"; begun=$$(date +%s); \
+		if $(MAKE) --no-print-directory $$stage; then result=passed; else result=FAILED; failed="$$failed $$stage"; fi; \
+		summary="$$summary$$(printf '  %-8s %s in %s s' $$stage $$result $$(($$(date +%s) - begun)))\n"; \
+	done; \
+	echo; printf "$$summary"; \
+	if [ -n "$$failed" ]; then echo "make test (CLUSTER=$(CLUSTER)) FAILED:$$failed"; exit 1; fi; \
+	echo "make test (CLUSTER=$(CLUSTER)) passed"
+
+up: venv ## A cluster with Countersign, for you to play with
+	@$(PY) -m tests.controlplane up
+
+down: venv ## Ends it, and removes its state
+	@$(PY) -m tests.controlplane down
+
+logs: venv ## Brings .cluster/logs up to date and lists them
+	@$(PY) -m tests.controlplane logs
+
+demo: venv ## The story, played with kubectl and ssh-keygen
+	@$(PY) -m tests.demo
+
+bench: venv ## Decisions per second, latency, size
+	@$(PY) -m tests.bench
