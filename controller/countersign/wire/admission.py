@@ -243,10 +243,9 @@ def _warnings(warnings: Iterable[str]) -> list[str]:
     """One line each, none twice, no longer than what the API server passes on."""
     kept: list[str] = []
     room = MAX_WARNINGS
-    for warning in dict.fromkeys(_CONTROL.sub(" ", text).strip() for text in warnings):
-        cut = warning if len(warning) <= MAX_WARNING else warning[: MAX_WARNING - 1] + "…"
-        if not cut or len(cut) > room:
-            continue
-        room -= len(cut)
-        kept.append(cut)
+    lines = (_CONTROL.sub(" ", text).strip() for text in warnings)
+    for line in dict.fromkeys(line if len(line) <= MAX_WARNING else line[: MAX_WARNING - 1] + "…" for line in lines):
+        if line and len(line) <= room:
+            room -= len(line)
+            kept.append(line)
     return kept
