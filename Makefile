@@ -33,7 +33,7 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	fi; \
 	[ -x $(PY) ] || { echo "Making $(VENV) with $$python (once, about a minute)"; "$$python" -m venv $(VENV); }
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
 generate: venv ## The CRDs, from the models
