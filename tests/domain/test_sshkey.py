@@ -26,7 +26,6 @@ TYPES = {
     "ecdsa-384": "ecdsa-sha2-nistp384",
     "ecdsa-521": "ecdsa-sha2-nistp521",
     "rsa-3072": "ssh-rsa",
-    "rsa-4096": "ssh-rsa",
 }
 
 
@@ -294,13 +293,13 @@ def accepted_as(text: str) -> PublicKey | None:
 
 
 @given(st.text() | st.binary().map(lambda raw: spelled("ssh-ed25519", raw)))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_nothing_but_a_refusal_escapes(text: str) -> None:
     assert accepted_as(text) is None
 
 
 @given(st.data())
-@settings(max_examples=600)
+@settings(max_examples=300, deadline=None)
 def test_a_changed_key_is_refused_or_is_another_sound_key(data: st.DataObject) -> None:
     blob = bytearray(blob_of(data.draw(st.sampled_from(accepted_lines()))))
     start = data.draw(st.integers(0, len(blob)))

@@ -20,7 +20,6 @@ ACCEPTED: Final[Mapping[str, tuple[str, ...]]] = {
     "ecdsa-384": ("-t", "ecdsa", "-b", "384"),
     "ecdsa-521": ("-t", "ecdsa", "-b", "521"),
     "rsa-3072": ("-t", "rsa", "-b", "3072"),
-    "rsa-4096": ("-t", "rsa", "-b", "4096"),
 }
 REFUSED: Final[Mapping[str, tuple[str, ...]]] = {
     "rsa-2048": ("-t", "rsa", "-b", "2048"),

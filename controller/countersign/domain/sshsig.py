@@ -3,7 +3,7 @@
 The format is OpenSSH's PROTOCOL.sshsig; the signatures inside are those of RFC 8709 (ed25519), RFC 5656 (ecdsa), RFC 8332 (rsa) and
 PROTOCOL.u2f (the `sk-` types). Everything accepted here is accepted by `ssh-keygen -Y verify` too. The reverse does not hold: here
 
-- every byte is accounted for: one spelling of base64, no reserved data (`ssh-keygen` does not look whether the signature covers it), nothing after the end;
+- every byte is accounted for: one spelling of base64, no reserved data (which `ssh-keygen` ignores), nothing after the end;
 - RSA has 3072 bits or more, and a signature as long as its modulus (RFC 8332 would let us take a shorter one);
 - a FIDO signature needs the user-presence flag, which `ssh-keygen` does not ask for, and no flag but that and user verification.
 
@@ -101,7 +101,7 @@ class Signature:
 
     @property
     def key(self) -> PublicKey:
-        """The key that came inside: whose it is, the caller finds out by comparing `key.blob`."""
+        """The key that came inside: whose it is, the caller finds out by comparing `key.blob`, best before the dearer `verify`."""
         return self.loaded.key
 
 
