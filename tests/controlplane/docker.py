@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.controlplane.errors import BuildFailed, ToolMissing, last_lines
@@ -14,7 +15,7 @@ from tests.controlplane.progress import Progress
 REPOSITORY = "countersign"
 BASE_VARIABLE = "PYTHON_BASE_IMAGE"
 # All that the image is made of; a change of any of it is another tag, and so another rollout.
-INPUTS = ("controller", "deploy", "pyproject.toml", "requirements.lock", "README.md", "LICENSE")
+INPUTS = ("controller/countersign", "deploy", "requirements.lock")
 
 
 def run(*arguments: str | Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
@@ -55,7 +56,7 @@ def image_tag() -> str:
 
 
 def build_image(progress: Progress) -> str:
-    """Builds deploy/Dockerfile unless there is an image of these very inputs; returns its name.
+    """Runs deploy/build-image unless there is an image of these very inputs; returns its name.
 
     PYTHON_BASE_IMAGE names another base image than the Dockerfile's own.
 
@@ -65,20 +66,16 @@ def build_image(progress: Progress) -> str:
     image = f"{REPOSITORY}:{image_tag()}"
     if run("image", "inspect", image).returncode == 0:
         return image
-    base = os.environ.get(BASE_VARIABLE)
-    arguments = ["--build-arg", f"BASE={base}"] if base else []
-    # Docker 23 and newer build with buildx only, unless told otherwise.
+    # Newer Dockers build with BuildKit and fail where its plugin is missing, unless told otherwise.
     with_buildx = run("buildx", "version").returncode == 0
+    env = {**os.environ, "DOCKER_BUILDKIT": "1" if with_buildx else "0", "PYTHON": sys.executable}
     with progress.step(f"building the image {image}"):
         answer = subprocess.run(
-            ["docker", "build", "--file", "deploy/Dockerfile", "--tag", image, *arguments, "."],
-            cwd=ROOT,
-            env={**os.environ, "DOCKER_BUILDKIT": "1" if with_buildx else "0"},
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            check=False,
+            [ROOT / "deploy" / "build-image", image], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
         )
     if answer.returncode != 0:
-        raise BuildFailed(f"docker build of deploy/Dockerfile failed:\n{last_lines(answer.stdout + answer.stderr)}")
+        raise BuildFailed(
+            f"deploy/build-image failed:\n{last_lines(answer.stdout + answer.stderr)}\n"
+            f"If its base image cannot be pulled here, name another one (a Debian with Python 3.11) in {BASE_VARIABLE}."
+        )
     return image

@@ -137,6 +137,9 @@ class LocalBackend:
             "COUNTERSIGN_TOKEN_FILE": str(self.token_file(process)),
             "COUNTERSIGN_NAMESPACE": NAMESPACE,
             "COUNTERSIGN_LISTEN": f"127.0.0.1:{port}",
+            "COUNTERSIGN_REPLICA": f"{process}-{port}",
+            # Nobody balances load here: a process that is asked to end may end.
+            "COUNTERSIGN_DRAIN": "0s",
         }
         if process == "operator":
             env["COUNTERSIGN_WEBHOOK_URL"] = self.webhook_url
