@@ -109,7 +109,8 @@ class KubernetesApi:
         url = f"{self._server}{path}?{urlencode(query)}" if query else f"{self._server}{path}"
         try:
             answer = await self._rest.request(  # type: ignore[no-untyped-call]  # generated code without annotations
-                method, url, headers=headers, body=body, _request_timeout=limit)
+                method, url, headers=headers, body=body, _request_timeout=limit
+            )
         except (aiohttp.ClientError, TimeoutError, ssl.SSLError, OSError) as error:
             raise ApiError(0, f"{method} {path}: the API server is out of reach ({error!r}).") from error
         response: aiohttp.ClientResponse = answer.response

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from countersign.domain.approval import Phase, standing
+from countersign.domain.approval import standing
 from countersign.domain.classify import BUILT_IN, DEFINITIONS, NAMESPACES, VOLUMES, Deletion, Relabelling
 from countersign.domain.errors import UnableError
 from countersign.domain.identify import Agent, Human, Machine, Requester, matches

@@ -146,7 +146,7 @@ def render(request: ChangeRequest) -> str:
     lines = [API_VERSION]
     for path, value in _fields(request):
         if isinstance(value, tuple):
-            lines.extend(f"{path}[{index}]: {json.dumps(item)}" for index, item in enumerate(value))
+            lines.extend(f"{path}[{index}]: {_printable(item)}" for index, item in enumerate(value))
             if not value:
                 lines.append(f"{path}: []")
         else:

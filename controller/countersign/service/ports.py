@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from countersign.domain.document import JsonObject
 from countersign.domain.errors import CountersignError
-from countersign.domain.resources import ChangeRequest, Losses, Namespace, Target
+from countersign.domain.resources import AgentIdentity, Approval, ChangeRequest, Losses, Namespace, ProtectedEnvironment, Reviewer, Target
 from countersign.domain.snapshot import Snapshot
 
 
@@ -93,6 +93,9 @@ class LiveLook(Protocol):
     async def target(self, target: Target, *, timeout: float) -> JsonObject | None:
         """The live object, None where it is gone. Raises UnableError."""
 
+    async def count_approvals(self, request: str, *, timeout: float) -> int:
+        """How many Approvals there are for a change request. Raises UnableError."""
+
 
 class Requests(Protocol):
     async def create(self, request: ChangeRequest, *, timeout: float) -> bool:
@@ -109,3 +112,11 @@ class DecisionLog(Protocol):
 
 class Metrics(Protocol):
     def decided(self, *, allowed: bool, reason: str, seconds: float) -> None: ...
+
+
+class Parsers(Protocol):
+    """Our own kinds from the JSON of a review. Raises CountersignError that names the field and the remedy."""
+
+    def setting(self, resource: str, document: JsonObject) -> AgentIdentity | Reviewer | ProtectedEnvironment: ...
+
+    def approval(self, document: JsonObject) -> Approval: ...

@@ -1,0 +1,187 @@
+"""The live look: consistent reads begun after the review arrived (docs/rules.md, The live look).
+
+Reviewers, identities and environments are listed as metadata; what is unchanged (uid, resourceVersion) is taken from memory.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from countersign.domain.classify import fixed_losses
+from countersign.domain.document import JsonObject, items, text
+from countersign.domain.errors import CountersignError, UnableError
+from countersign.domain.names import GROUP, VERSION
+from countersign.domain.resources import Approval, ChangeRequest, Losses, Namespace, Target
+from countersign.domain.snapshot import Snapshot
+from countersign.domain.statement import act_of
+from countersign.service.ports import Api, ApiError, Look, NotFoundError, Question
+from countersign.wire import resources as wire
+
+_METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_OURS: Final = f"/apis/{GROUP}/{VERSION}"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    plural: str
+    parse: Callable[[JsonObject], Any]
+
+
+_IDENTITIES: Final = _Kind("agentidentities", wire.parse_agent_identity)
+_REVIEWERS: Final = _Kind("reviewers", wire.parse_reviewer)
+_ENVIRONMENTS: Final = _Kind("protectedenvironments", wire.parse_environment)
+
+
+class ApiLiveLook:
+    """The `LiveLook` port over the API; `memory` is the watch-fed view that unchanged objects are taken from."""
+
+    def __init__(self, api: Api, memory: Callable[[], Snapshot]) -> None:
+        self._api = api
+        self._memory = memory
+
+    async def look(self, question: Question, *, timeout: float) -> Look:
+        """Raises UnableError where any read fails."""
+        try:
+            async with asyncio.timeout(timeout), asyncio.TaskGroup() as tasks:
+                known = self._memory()
+                identities = tasks.create_task(self._settings(_IDENTITIES, known.identities, timeout))
+                reviewers = tasks.create_task(self._settings(_REVIEWERS, known.reviewers, timeout))
+                environments = tasks.create_task(self._settings(_ENVIRONMENTS, known.environments, timeout))
+                names = tuple(dict.fromkeys(question.requests))
+                requests = [tasks.create_task(self._request(name, timeout)) for name in names]
+                approvals = [tasks.create_task(self._approvals(name, timeout)) for name in names]
+                namespace = tasks.create_task(self._namespace(question.namespace, timeout))
+                losses = tasks.create_task(self.losses(question.losses, timeout=timeout) if question.losses else _nothing())
+        except* (ApiError, CountersignError, TimeoutError) as errors:
+            raise UnableError(f"the live look at the cluster failed ({_first(errors)}).") from errors
+        live = namespace.result()
+        snapshot = Snapshot(
+            cluster=known.cluster,
+            identities=identities.result(),
+            reviewers=reviewers.result(),
+            environments=environments.result(),
+            **_overlay(known, names, [task.result() for task in requests], [task.result() for task in approvals]),
+            namespaces=_with_namespace(known.namespaces, question.namespace, live),
+        )
+        return Look(snapshot, live, losses.result())
+
+    async def losses(self, target: Target, *, timeout: float) -> Losses:
+        """Raises UnableError."""
+        fixed = fixed_losses(target)
+        if fixed is not None:
+            return fixed
+        home = f"/api/v1/namespaces/{target.name}"
+        try:
+            claims, services = await asyncio.gather(
+                self._api.get(f"{home}/persistentvolumeclaims", accept=_METADATA, timeout=timeout),
+                self._api.get(f"{home}/services", timeout=timeout),
+            )
+        except ApiError as error:
+            raise UnableError(f"what would be lost could not be counted ({error}).") from error
+        balancers = sum(1 for service in items(services, "items") if text(service, "spec", "type") == "LoadBalancer")
+        return Losses(volumes=len(items(claims, "items")), load_balancers=balancers)
+
+    async def target(self, target: Target, *, timeout: float) -> JsonObject | None:
+        """Raises UnableError, which names the role to grant where the kind may not be read."""
+        try:
+            return await self._api.get(target_path(target), timeout=timeout)
+        except NotFoundError:
+            return None
+        except ApiError as error:
+            if error.status == _FORBIDDEN:
+                raise UnableError(
+                    f"Countersign may not read {target.resource}.{target.group}; grant `get` on it by a ClusterRole "
+                    f'with the label {GROUP}/aggregate-to-webhook: "true" (it is gathered into countersign-webhook-listed).'
+                ) from error
+            raise UnableError(f"the target could not be read ({error}).") from error
+
+    async def count_approvals(self, request: str, *, timeout: float) -> int:
+        """Raises UnableError."""
+        query = {"fieldSelector": f"spec.changeRequest={request}"}
+        try:
+            return len(items(await self._api.get(f"{_OURS}/approvals", query=query, accept=_METADATA, timeout=timeout), "items"))
+        except ApiError as error:
+            raise UnableError(f"the approvals could not be read ({error}).") from error
+
+    async def _settings(self, kind: _Kind, known: Mapping[str, Any], timeout: float) -> Mapping[str, Any]:
+        page = await self._api.get(f"{_OURS}/{kind.plural}", accept=_METADATA, timeout=timeout)
+        listed = [wire.parse_meta(item) for item in items(page, "items")]
+        changed = [meta.name for meta in listed if not _is_same(known.get(meta.name), meta.uid, meta.resource_version)]
+        fetched = dict(await asyncio.gather(*(self._named(name, self._setting(kind, name, timeout)) for name in changed)))
+        settings = {meta.name: fetched.get(meta.name) if meta.name in fetched else known[meta.name] for meta in listed}
+        return {name: setting for name, setting in settings.items() if setting is not None}
+
+    async def _setting(self, kind: _Kind, name: str, timeout: float) -> Any:
+        return await self._or_none(f"{_OURS}/{kind.plural}/{name}", kind.parse, timeout)
+
+    async def _request(self, name: str, timeout: float) -> ChangeRequest | None:
+        return await self._or_none(f"{_OURS}/changerequests/{name}", wire.parse_change_request, timeout)
+
+    async def _approvals(self, name: str, timeout: float) -> tuple[Approval, ...]:
+        page = await self._api.get(f"{_OURS}/approvals", query={"fieldSelector": f"spec.changeRequest={name}"}, timeout=timeout)
+        return tuple(wire.parse_approval(item) for item in items(page, "items"))
+
+    async def _namespace(self, name: str, timeout: float) -> Namespace | None:
+        return await self._or_none(f"/api/v1/namespaces/{name}", wire.parse_namespace, timeout) if name else None
+
+    async def _or_none(self, path: str, parse: Callable[[JsonObject], T], timeout: float) -> T | None:
+        try:
+            return parse(await self._api.get(path, timeout=timeout))
+        except NotFoundError:
+            return None
+
+    async def _named(self, name: str, value: Awaitable[T]) -> tuple[str, T]:
+        return name, await value
+
+
+_FORBIDDEN: Final = 403
+
+
+def target_path(target: Target) -> str:
+    """The API path of a target, at the version that the request named."""
+    root = f"/apis/{target.group}/{target.version}" if target.group else f"/api/{target.version}"
+    within = f"/namespaces/{target.namespace}" if target.namespace else ""
+    return f"{root}{within}/{target.resource}/{target.name}"
+
+
+async def _nothing() -> Losses:
+    return Losses()
+
+
+def _is_same(known: Any, uid: str, resource_version: str) -> bool:
+    return known is not None and known.meta.uid == uid and known.meta.resource_version == resource_version
+
+
+def _with_namespace(known: Mapping[str, Namespace], name: str, live: Namespace | None) -> Mapping[str, Namespace]:
+    others = {other: namespace for other, namespace in known.items() if other != name} if name else known
+    return {**others, name: live} if live is not None else others
+
+
+def _overlay(
+    known: Snapshot, names: Iterable[str], requests: Iterable[ChangeRequest | None], approvals: Iterable[tuple[Approval, ...]]
+) -> dict[str, Any]:
+    """The known requests, with those that were asked for as they are now."""
+    asked = tuple(names)
+    merged = {name: request for name, request in known.requests.items() if name not in asked}
+    merged.update({request.meta.name: request for request in requests if request is not None})
+    touched = {act_of(known.requests[name]) for name in asked if name in known.requests}
+    touched |= {act_of(merged[name]) for name in asked if name in merged}
+    rounds = dict(known.rounds)
+    for digest in touched:
+        rounds[digest] = tuple(request for request in _of_act(known, digest) if request.meta.name not in asked) + tuple(
+            merged[name] for name in asked if name in merged and act_of(merged[name]) == digest
+        )
+    return {"requests": merged, "rounds": rounds, "approvals": {**known.approvals, **dict(zip(asked, approvals, strict=True))}}
+
+
+def _of_act(known: Snapshot, digest: str) -> Iterable[ChangeRequest]:
+    return known.rounds.get(digest, ())
+
+
+def _first(errors: BaseException) -> str:
+    while isinstance(errors, BaseExceptionGroup):
+        errors = errors.exceptions[0]
+    return str(errors) or type(errors).__name__

@@ -1,0 +1,103 @@
+"""List and watch, kind by kind, into a store; and how fresh what was heard is (invariant 6).
+
+Watches are short, so that their end, which the server announces, bounds how long a connection that died in silence goes unnoticed:
+API concepts, "Efficient detection of changes" and "Watch bookmarks" (https://kubernetes.io/docs/reference/using-api/api-concepts/).
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Final, Protocol
+
+from countersign.domain.document import JsonObject, items, text
+from countersign.domain.errors import UnableError
+from countersign.domain.names import GROUP, VERSION
+from countersign.domain.snapshot import Snapshot
+from countersign.service.ports import Api, ApiError, Clock, GoneError
+
+_log = logging.getLogger(__name__)
+
+_FIRST_PAUSE: Final = 0.2
+_LONGEST_PAUSE: Final = 5.0
+_WATCHES_WITHIN_BOUND: Final = 3
+
+
+class Store(Protocol):
+    """What the watches feed (adapters/store.py)."""
+
+    def replace(self, plural: str, objects: Iterable[JsonObject]) -> None: ...
+
+    def apply(self, plural: str, event: str, document: JsonObject) -> None: ...
+
+    def snapshot(self) -> Snapshot: ...
+
+
+def path_of(plural: str) -> str:
+    return "/api/v1/namespaces" if plural == "namespaces" else f"/apis/{GROUP}/{VERSION}/{plural}"
+
+
+class Watches:
+    """The `State` port. `run` until cancelled; `snapshot` refuses until all kinds are synced, and when one was silent too long."""
+
+    def __init__(self, api: Api, store: Store, clock: Clock, *, plurals: Iterable[str], stale_after: float) -> None:
+        self._api = api
+        self._store = store
+        self._clock = clock
+        self._plurals = tuple(plurals)
+        self._stale_after = stale_after
+        self._heard: dict[str, float] = {}
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for plural in self._plurals:
+                tasks.create_task(self._follow(plural), name=f"watch {plural}")
+
+    def snapshot(self) -> Snapshot:
+        """Raises UnableError."""
+        for plural in self._plurals:
+            if plural not in self._heard:
+                raise UnableError(f"{plural} are not synced yet.")
+        silent, age = max(self.ages().items(), key=lambda entry: entry[1])
+        if age > self._stale_after:
+            raise UnableError(f"nothing was heard of {silent} for {age:.0f} s.")
+        return self._store.snapshot()
+
+    def ages(self) -> Mapping[str, float]:
+        """Seconds since each kind was last heard of."""
+        now = self._clock.monotonic()
+        return {plural: now - heard for plural, heard in self._heard.items()}
+
+    async def _follow(self, plural: str) -> None:
+        version, pause = "", _FIRST_PAUSE
+        while True:
+            try:
+                if not version:
+                    version = await self._list(plural)
+                version = await self._watch(plural, version)
+                pause = _FIRST_PAUSE
+            except GoneError:
+                version = ""
+            except ApiError as error:
+                _log.warning("watching %s: %s", plural, error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _list(self, plural: str) -> str:
+        page = await self._api.get(path_of(plural), timeout=60)
+        self._store.replace(plural, items(page, "items"))
+        self._touch(plural)
+        return text(page, "metadata", "resourceVersion")
+
+    async def _watch(self, plural: str, version: str) -> str:
+        seconds = max(1, int(self._stale_after / _WATCHES_WITHIN_BOUND))
+        async for event in self._api.watch(path_of(plural), resource_version=version, seconds=seconds):
+            self._touch(plural)
+            document: JsonObject = event["object"]
+            version = text(document, "metadata", "resourceVersion") or version
+            if event["type"] != "BOOKMARK":
+                self._store.apply(plural, event["type"], document)
+        self._touch(plural)
+        return version
+
+    def _touch(self, plural: str) -> None:
+        self._heard[plural] = self._clock.monotonic()

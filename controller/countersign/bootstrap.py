@@ -1,0 +1,67 @@
+"""The only place that builds adapters and joins them to services."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from countersign.adapters.api import KubernetesApi
+from countersign.adapters.certificates import ServingCertificate
+from countersign.adapters.clock import SystemClock
+from countersign.adapters.decision_log import StreamDecisionLog
+from countersign.adapters.live import ApiLiveLook
+from countersign.adapters.metrics import PrometheusMetrics
+from countersign.adapters.parsers import WireParsers
+from countersign.adapters.requests import ApiRequests
+from countersign.adapters.store import ClusterStore
+from countersign.adapters.watch import Watches
+from countersign.service.judging import Judge, Terms
+from countersign.service.opening import Opening
+from countersign.service.review import Outside, Review
+from countersign.settings import Settings
+
+VERSION = version("countersign")
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """All parts of the webhook's process; `api` is to be closed at the end."""
+
+    api: KubernetesApi
+    watches: Watches
+    certificate: ServingCertificate
+    metrics: PrometheusMetrics
+    review: Review
+
+
+def build_api(settings: Settings, process: str) -> KubernetesApi:
+    return KubernetesApi(
+        server=settings.api_server,
+        ca_file=settings.api_ca_file,
+        token_file=settings.token_file,
+        user_agent=f"countersign-{process}/{VERSION}",
+    )
+
+
+def build_webhook(settings: Settings) -> Webhook:
+    """To be called inside the running event loop. Raises OSError where the decision log cannot be written."""
+    clock = SystemClock()
+    api = build_api(settings, "webhook")
+    store = ClusterStore(settings.cluster_name)
+    watches = Watches(api, store, clock, plurals=store.plurals(), stale_after=settings.stale_after.total_seconds())
+    metrics = PrometheusMetrics(version=VERSION)
+    metrics.gauge("countersign_state_age_seconds", "Seconds since each kind was last heard of.", "resource", watches.ages)
+    outside = Outside(
+        state=watches,
+        live=ApiLiveLook(api, watches.snapshot),
+        clock=clock,
+        log=StreamDecisionLog(replica=settings.replica, version=VERSION, clock=clock),
+        metrics=metrics,
+        parsers=WireParsers(),
+    )
+    judge = Judge(outside.parsers, Terms(cool_off=settings.cool_off, our_namespace=settings.namespace))
+    return Webhook(
+        api=api,
+        watches=watches,
+        certificate=ServingCertificate(api, clock, namespace=settings.namespace),
+        metrics=metrics,
+        review=Review(outside, judge, Opening(ApiRequests(api), ttl=settings.request_ttl)),
+    )

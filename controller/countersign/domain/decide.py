@@ -1,0 +1,219 @@
+"""The rule. One pure function over everything that is known; its last line refuses (invariant 1)."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, TypeAlias
+
+from countersign.domain.answer import Reason
+from countersign.domain.approval import Phase, Standing, standing
+from countersign.domain.classify import REVIEWERS, Deletion, GuardedChange, Relabelling, Setting, fixed_losses
+from countersign.domain.identify import Agent, Human, Machine, Requester
+from countersign.domain.protect import Environments, Hold, hold, losing, matching, may_be_own_work
+from countersign.domain.request import GroupResource, Operation, UserInfo
+from countersign.domain.resources import ChangeRequest, Losses, Mode, Namespace, ProtectedEnvironment
+from countersign.domain.snapshot import Snapshot
+from countersign.domain.statement import act, digest_deleted
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """`losses`: of the namespace concerned, None where they were not counted (the look from memory, which never allows by itself).
+
+    `home`: the namespace that a namespaced target lies in. `created`: the target's creationTimestamp.
+    """
+
+    who: Requester
+    user: UserInfo
+    change: GuardedChange
+    snapshot: Snapshot
+    now: datetime
+    cool_off: timedelta
+    held: Hold
+    home: Namespace | None = None
+    created: datetime | None = None
+    losses: Losses | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Let through, if a live look says the same. `request` is the change request that was signed for."""
+
+    reason: Reason
+    held: Environments = ()
+    request: ChangeRequest | None = None
+    standing: Standing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Withhold:
+    """Refused. `request` is the round that stands; `next_round` is set where a new one is to be opened."""
+
+    reason: Reason
+    held: Environments = ()
+    request: ChangeRequest | None = None
+    standing: Standing | None = None
+    next_round: int = 0
+    sentence: str = ""
+    until: datetime | None = None
+
+
+Verdict: TypeAlias = Permit | Withhold
+
+_AGENT_ON_SETTINGS: Final = "Agents never create, change or delete reviewers, agent identities or environments, signed for or not."
+
+
+def decide(facts: Facts) -> Verdict:
+    """
+    1. What no signature can allow: agents writing to our settings.
+    2. What no environment holds back from this requester.
+    3. The requester's own fresh namespace.
+    4. What is signed for: this act, or the deletion of the namespace it lies in.
+    5. What only environments in Audit mode would hold back.
+    6. Everything else is refused.
+    """
+    if isinstance(facts.change, Setting) and isinstance(facts.who, Agent):  # 1
+        return Withhold(Reason.FORBIDDEN, sentence=_AGENT_ON_SETTINGS)
+    if not facts.held.held:  # 2
+        return Permit(Reason.EXCEPTED if facts.held.excepted else Reason.NOT_HELD, facts.held.excepted)
+    remaining = tuple(environment for environment in facts.held.held if not _is_own_work(environment, facts))
+    if not remaining:  # 3
+        return Permit(Reason.OWN_WORK, facts.held.held)
+    enforced = tuple(environment for environment in remaining if environment.mode is Mode.ENFORCE)
+    current = current_round(act_now(facts), facts.snapshot)
+    state = _standing(current, facts, enforced) if current else None
+    if current and state and state.phase is Phase.USABLE and _holds_all(state, enforced):  # 4
+        return Permit(Reason.APPROVED, enforced, current, state)
+    if covering := _covering(facts, enforced):
+        return Permit(Reason.COVERED, enforced, *covering)
+    if not enforced:  # 5
+        return Permit(Reason.AUDIT, remaining)
+    return _withhold(facts, enforced, current, state)  # 6
+
+
+def holding(change: GuardedChange, who: Requester, user: UserInfo, snapshot: Snapshot) -> Hold:
+    """The environments that hold back a deletion or a relabelling; settings are judged in `settings.py`. Raises UnableError."""
+    match change:
+        case Deletion():
+            return hold(matching(change, snapshot), who, user)
+        case Relabelling():
+            return hold(losing(change, snapshot), who, user)
+        case Setting():
+            raise TypeError("settings have rules of their own")
+
+
+def act_now(facts: Facts) -> str:
+    target, change = facts.change.target, facts.change.change
+    return act(
+        cluster_uid=facts.snapshot.cluster.uid,
+        operation=operation_of(facts.change),
+        group=target.group,
+        resource=target.resource,
+        namespace=target.namespace,
+        name=target.name,
+        uid=target.uid,
+        old=change.old,
+        new=change.new,
+        requester_key=facts.who.key,
+    )
+
+
+def act_of_home(facts: Facts) -> str:
+    """The act of deleting the namespace that the target lies in, by the same requester; "" where there is none."""
+    home = facts.home
+    if home is None or not isinstance(facts.change, Deletion) or not facts.change.target.namespace:
+        return ""
+    return act(
+        cluster_uid=facts.snapshot.cluster.uid,
+        operation=Operation.DELETE,
+        group="",
+        resource="namespaces",
+        namespace="",
+        name=home.meta.name,
+        uid=home.meta.uid,
+        old=digest_deleted(home.document),
+        new="",
+        requester_key=facts.who.key,
+    )
+
+
+def operation_of(change: GuardedChange) -> Operation:
+    match change:
+        case Deletion():
+            return Operation.DELETE
+        case Relabelling():
+            return Operation.UPDATE
+        case Setting(operation=operation):
+            return operation
+
+
+def current_round(digest: str, snapshot: Snapshot) -> ChangeRequest | None:
+    """The highest round that exists for an act."""
+    return max(snapshot.rounds.get(digest, ()), key=lambda request: request.round, default=None)
+
+
+def _is_own_work(environment: ProtectedEnvironment, facts: Facts) -> bool:
+    if not isinstance(facts.change, Deletion):
+        return False
+    if facts.losses is not None and facts.losses.volumes != 0:
+        return False
+    return may_be_own_work(environment, facts.change, facts.created, facts.user, facts.now)
+
+
+def _standing(request: ChangeRequest, facts: Facts, environments: Environments) -> Standing:
+    fixed = fixed_losses(facts.change.target) if isinstance(facts.change, Deletion) else Losses()
+    return standing(
+        request,
+        facts.snapshot,
+        facts.now,
+        environments=environments,
+        sponsors=_sponsors(facts.who),
+        losses=facts.losses if fixed is None else fixed,
+    )
+
+
+def _holds_all(state: Standing, environments: Environments) -> bool:
+    satisfied = {judgement.environment for judgement in state.tally.judgements if judgement.satisfied}
+    return all(environment.meta.name in satisfied for environment in environments)
+
+
+def _covering(facts: Facts, environments: Environments) -> tuple[ChangeRequest, Standing] | None:
+    """An approved deletion of a namespace covers the same requester's deletions inside it, for the same window."""
+    digest = act_of_home(facts)
+    request = current_round(digest, facts.snapshot) if digest else None
+    if request is None:
+        return None
+    state = standing(request, facts.snapshot, facts.now, environments=environments, sponsors=_sponsors(facts.who), losses=facts.losses)
+    return (request, state) if state.phase is Phase.USABLE and _holds_all(state, environments) else None
+
+
+def _withhold(facts: Facts, held: Environments, current: ChangeRequest | None, state: Standing | None) -> Withhold:
+    if current is None or state is None:
+        return Withhold(Reason.PENDING, held, next_round=1)
+    match state.phase:
+        case Phase.REJECTED:
+            rejected = state.tally.rejection.meta.created if state.tally.rejection else None
+            until = rejected + facts.cool_off if rejected else None
+            if until is None or facts.now < until:
+                return Withhold(Reason.REJECTED, held, current, state, sentence=state.why, until=until)
+            return Withhold(Reason.PENDING, held, current, state, next_round=current.round + 1)
+        case Phase.ENDED:
+            return Withhold(Reason.PENDING, held, current, state, next_round=current.round + 1)
+        case Phase.PENDING | Phase.USABLE:
+            return Withhold(Reason.PENDING, held, current, state)
+
+
+def _sponsors(who: Requester) -> tuple[str, ...]:
+    match who:
+        case Agent(sponsors=sponsors):
+            return sponsors
+        case Human() | Machine():
+            return ()
+
+
+def counts_namespace(kind: GroupResource) -> bool:
+    """Whether losses of this kind need a live count."""
+    return kind == GroupResource("", "namespaces")
+
+
+def is_registration(change: GuardedChange) -> bool:
+    return isinstance(change, Setting) and change.kind == REVIEWERS

@@ -1,0 +1,179 @@
+"""What a refusal says: facts for an agent, the way on for a human, the same as causes for machines (design: A refusal).
+
+An eager agent runs what it reads: its text holds no command that signs and none that changes anything.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from countersign.domain.answer import Answer, Reason
+from countersign.domain.approval import Standing
+from countersign.domain.identify import Agent, Human, Machine, Requester
+from countersign.domain.names import GROUP
+from countersign.domain.resources import ChangeRequest, Target
+from countersign.domain.sshsig import APPROVE
+
+POLL_SECONDS: Final = 60
+_RESOURCE: Final = f"changerequests.{GROUP}"
+_DONE: Final[Mapping[str, str]] = {"DELETE": "nothing was deleted", "UPDATE": "nothing was changed", "CREATE": "nothing was created"}
+_SINGULAR: Final[Mapping[str, str]] = {
+    "namespaces": "namespace",
+    "persistentvolumes": "volume",
+    "persistentvolumeclaims": "claim",
+    "customresourcedefinitions": "custom resource definition",
+    "agentidentities": "agent identity",
+    "reviewers": "reviewer",
+    "protectedenvironments": "environment",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What every text is made from."""
+
+    who: Requester
+    operation: str
+    target: Target
+    cluster: str
+
+    @property
+    def thing(self) -> str:
+        kind = _SINGULAR.get(self.target.resource, self.target.resource)
+        name = f"{self.target.namespace}/{self.target.name}" if self.target.namespace else self.target.name
+        return f'{kind} "{name}" on {self.cluster}'
+
+    @property
+    def untouched(self) -> str:
+        return _DONE.get(self.operation, "nothing was changed")
+
+
+def pending(case: Case, request: ChangeRequest, state: Standing | None, before: str = "") -> Answer:
+    """Waits for signatures. `before`: how the round before this one ended, where there was one."""
+    votes = len(state.tally.votes) if state else 0
+    required = state.tally.required if state else request.required
+    people = "1 person" if required == 1 else f"{required} people"
+    head = (
+        f"WAITING FOR HUMAN SIGNATURES, {case.untouched}: {case.thing} needs {people} to sign "
+        f"{request.meta.name} ({votes} of {required}, until {_minute(request.expires_at)})."
+    )
+    lines = [head]
+    if before:
+        lines.append(f"The round before this one is over: {before}.")
+    lines.extend(_next_steps(case, request, state))
+    return Answer(
+        allowed=False,
+        reason=Reason.PENDING,
+        message="\n".join(lines),
+        causes=_causes("Pending", request.meta.name, human=True),
+    )
+
+
+def rejected(case: Case, request: ChangeRequest, sentence: str, until: datetime | None) -> Answer:
+    again = f" It can be asked again after {_minute(until)}, if the person you work for wants that." if until else ""
+    return Answer(
+        allowed=False,
+        reason=Reason.REJECTED,
+        message=(
+            f"REJECTED BY A HUMAN, {case.untouched}: {case.thing}, {request.meta.name}.\n"
+            f"{_quoted(sentence)}.{again}\n"
+            "Stop here. Attempts by another route are held and recorded too."
+        ),
+        causes=_causes("Rejected", request.meta.name, human=True),
+    )
+
+
+def dry_run(case: Case, required: int, name: str) -> Answer:
+    known = f" It waits for them as {_RESOURCE}/{name}." if name else " A dry run writes no change request; the real request would."
+    people = "1 person" if required == 1 else f"{required} people"
+    return Answer(
+        allowed=False,
+        reason=Reason.DRY_RUN,
+        message=f"DRY RUN, {case.untouched}: {case.thing} would be held until {people} have signed for it.{known}",
+        causes=_causes("DryRun", name, human=True),
+    )
+
+
+def forbidden(case: Case, sentence: str) -> Answer:
+    return Answer(
+        allowed=False,
+        reason=Reason.FORBIDDEN,
+        message=f"NOT ALLOWED, {case.untouched}: {case.thing}. {sentence}",
+        causes=_causes("Forbidden", "", human=True),
+    )
+
+
+def no_target(case: Case) -> Answer:
+    return Answer(
+        allowed=False,
+        reason=Reason.NO_TARGET,
+        message=f"NOT FOUND, {case.untouched}: {case.thing} does not exist any more, or is another object than the request shows. Look again before you ask.",
+        causes=_causes("NoTarget", "", human=False),
+    )
+
+
+def invalid(sentences: tuple[str, ...], fault: str = "Invalid") -> Answer:
+    return Answer(
+        allowed=False,
+        reason=Reason.INVALID,
+        code=422 if fault == "Invalid" else 403,
+        message=" ".join(sentences),
+        causes=(("outcome", "Refused"), ("fault", fault)),
+    )
+
+
+def unknown(sentence: str) -> Answer:
+    return Answer(allowed=False, reason=Reason.UNKNOWN, message=f"REFUSED: {sentence}", causes=(("outcome", "Refused"),))
+
+
+def unable(sentence: str) -> Answer:
+    """Our inability, under another name than a policy's, so that an outage never looks like one."""
+    return Answer(
+        allowed=False,
+        reason=Reason.UNABLE,
+        code=503,
+        message=f"COUNTERSIGN COULD NOT DECIDE, so nothing was changed: {sentence} Ask again; if it stays so, tell the platform team.",
+        causes=(("outcome", "Unable"),),
+    )
+
+
+def _next_steps(case: Case, request: ChangeRequest, state: Standing | None) -> tuple[str, ...]:
+    name = request.meta.name
+    match case.who:
+        case Agent() | Machine():
+            return (
+                "This is not a permission problem: changing RBAC or identity does not help, and signatures by agents or their sponsors do not count. "
+                "Attempts by another route are held and recorded too.",
+                "Next step: give this name to the person you work for and end this task here.",
+                f"State: kubectl get {_RESOURCE} {name} -o jsonpath='{{.status.outcome}}'   (at most once a minute)",
+                "Pending: come back later. Approved: send this same request again. Rejected or Expired: stop; the reason is in .status.message.",
+            )
+        case Human():
+            able = ", ".join(state.tally.eligible) if state and state.tally.eligible else "see .status.eligibleReviewers"
+            return (
+                f"Who can sign: {able}. They do it with kubectl and their SSH key:",
+                f"  kubectl get {_RESOURCE} {name} -o jsonpath='{{.spec.statement}}' | tee {name}.txt",
+                f"  ssh-keygen -Y sign -n {APPROVE} -f ~/.ssh/id_ed25519 {name}.txt",
+                "  kubectl create -f approval.yaml        # changeRequest, reviewer, decision, comment, signature",
+                f"Wait: kubectl wait --for=condition=Settled {_RESOURCE}/{name}; then send this same request again.",
+            )
+
+
+def _causes(outcome: str, name: str, *, human: bool) -> tuple[tuple[str, str], ...]:
+    causes = [("outcome", outcome)]
+    if name:
+        causes.append(("changeRequest", f"{_RESOURCE}/{name}"))
+    causes.append(("humanActionRequired", "true" if human else "false"))
+    if outcome == "Pending":
+        causes.append(("pollSeconds", str(POLL_SECONDS)))
+    return tuple(causes)
+
+
+def _minute(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%MZ")
+
+
+def _quoted(text: str) -> str:
+    """A reviewer's words in one line of printable characters."""
+    return "".join(char if char.isprintable() else " " for char in text)[:500]

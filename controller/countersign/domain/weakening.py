@@ -1,0 +1,67 @@
+"""Which part of a change to our settings takes protection away (invariant 10). An empty answer: it only adds."""
+
+from collections.abc import Iterable
+
+from countersign.domain.resources import AgentIdentity, Mode, ProtectedEnvironment, Registration, Reviewer, Selector
+
+
+def of_environment(old: ProtectedEnvironment, new: ProtectedEnvironment) -> tuple[str, ...]:
+    """What the change would weaken, a phrase each."""
+    rules = (
+        ("fewer namespaces may match its selector", not widens(old.selector, new.selector)),
+        ("more namespaces are excluded", _adds(old.exclude, new.exclude)),
+        ("it protects from fewer", new.protect_from.strictness < old.protect_from.strictness),
+        ("more identities are excepted", _adds(old.exceptions, new.exceptions)),
+        ("own work lasts longer", new.own_work is not None and (old.own_work is None or new.own_work > old.own_work)),
+        ("it only audits", old.mode is Mode.ENFORCE and new.mode is Mode.AUDIT),
+        ("fewer signatures are required", new.approvals.required < old.approvals.required),
+        ("more people may sign", _more_teams(old.approvals.teams, new.approvals.teams)),
+        ("software keys may sign", old.approvals.hardware_keys_only and not new.approvals.hardware_keys_only),
+        ("an approval may be used for longer", new.approvals.use_within > old.approvals.use_within),
+        ("fewer kinds are guarded", _adds(new.resources, old.resources)),
+        ("registration opens again", old.registration is Registration.CLOSED and new.registration is not Registration.CLOSED),
+    )
+    return tuple(phrase for phrase, weaker in rules if weaker)
+
+
+def of_identity(old: AgentIdentity, new: AgentIdentity) -> tuple[str, ...]:
+    rules = (
+        ("fewer subjects are recognised", _adds(new.subjects, old.subjects)),
+        ("its sponsors change", set(old.sponsors) != set(new.sponsors) or old.sponsor_from_username != new.sponsor_from_username),
+    )
+    return tuple(phrase for phrase, weaker in rules if weaker)
+
+
+def of_reviewer(old: Reviewer | None, new: Reviewer) -> tuple[str, ...]:
+    """What a registration adds: a person, a username, a key, a key's longer life, a team."""
+    if old is None:
+        return ("a reviewer is registered",)
+    lives = {key.public_key: key.not_after for key in old.keys}
+    outlives = any(
+        key.public_key in lives and (before := lives[key.public_key]) is not None and (key.not_after is None or key.not_after > before)
+        for key in new.keys
+    )
+    rules = (
+        ("a username is added", _adds(old.usernames, new.usernames)),
+        ("a key is added", _adds(lives, (key.public_key for key in new.keys))),
+        ("a key lives longer", outlives),
+        ("a team is added", _adds(old.teams, new.teams)),
+    )
+    return tuple(phrase for phrase, more in rules if more)
+
+
+def widens(old: Selector, new: Selector) -> bool:
+    """Whether everything that the old selector matches is matched by the new one: each of its terms stood in the old one."""
+    return all(old.match_labels.get(key) == value for key, value in new.match_labels.items()) and all(
+        requirement in old.match_expressions for requirement in new.match_expressions
+    )
+
+
+def _adds(old: Iterable[object], new: Iterable[object]) -> bool:
+    before = list(old)
+    return any(item not in before for item in new)
+
+
+def _more_teams(old: tuple[str, ...], new: tuple[str, ...]) -> bool:
+    """No teams means everybody."""
+    return bool(old) and (not new or _adds(old, new))
