@@ -26,6 +26,9 @@ PATH: Final = "/validate"
 LONGEST: Final = 8.0
 """Seconds that a decision may take: below the 10 s after which the API server gives up, so that a refusal can still say why."""
 
+GRACE: Final = 0.25
+"""Seconds past its deadline that a service gets to say so itself, and to record it, before it is answered for."""
+
 MAX_BODIES_BYTES: Final = 64 * 1024 * 1024
 """Bodies in the making, all together: whoever reaches the port could else fill our memory with large ones."""
 
@@ -34,7 +37,7 @@ _log: Final = logging.getLogger(__name__)
 
 class ReviewService(Protocol):
     async def review(self, request: Request, *, deadline: float) -> Answer:
-        """Decide, record, answer. `deadline` is on the clock of `time.monotonic`."""
+        """Decide, record, answer; by `deadline`, on the clock of `time.monotonic`. What it raises becomes a refusal without a record."""
 
     def ready(self) -> str:
         """Empty when decisions can be made, otherwise the sentence that says why not."""
@@ -128,7 +131,7 @@ class ReviewPath:
         """Send the service's answer, or a refusal in its place, but always an answer to this uid."""
         cancelled = None
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
+            async with asyncio.timeout(deadline - time.monotonic() + GRACE):
                 body = encode(request.uid, await self._service.review(request, deadline=deadline))
         except TimeoutError:
             self._metrics.failed()
