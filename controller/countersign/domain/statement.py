@@ -139,7 +139,7 @@ def change_lines(old: JsonObject, new: JsonObject) -> tuple[str, ...]:
 
 
 def render(request: ChangeRequest) -> str:
-    """The statement: every leaf of the spec but itself, in schema order, one `path: JSON` a line, printable ASCII.
+    """The statement: every leaf of the spec but itself, in schema order, one `path: JSON` a line, absent as `null`, printable ASCII.
 
     No two specs have the same text: paths are fixed, each value is JSON, and a list is one line for each of its items.
     """
@@ -148,7 +148,7 @@ def render(request: ChangeRequest) -> str:
         if isinstance(value, tuple):
             lines.extend(f"{path}[{index}]: {_printable(item)}" for index, item in enumerate(value))
             if not value:
-                lines.append(f"{path}: []")
+                lines.append(f"{path}: null")
         else:
             lines.append(f"{path}: {_printable(value)}")
     return "\n".join(lines) + "\n"
@@ -167,11 +167,11 @@ def _fields(request: ChangeRequest) -> Iterator[tuple[str, object]]:
     yield "target.group", target.group
     yield "target.version", target.version
     yield "target.resource", target.resource
-    yield "target.namespace", target.namespace
+    yield "target.namespace", target.namespace or None
     yield "target.name", target.name
-    yield "target.uid", target.uid
-    yield "change.old", change.old
-    yield "change.new", change.new
+    yield "target.uid", target.uid or None
+    yield "change.old", change.old or None
+    yield "change.new", change.new or None
     yield "change.lines", change.lines
     yield "losses.volumes", losses.volumes
     yield "losses.loadBalancers", losses.load_balancers
