@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -288,9 +289,12 @@ class Cluster:
         waiting.until(pointed, f"the operator was to register {wanted}", timeout=30)
 
 
-@contextmanager
+@contextlib.contextmanager
 def running_cluster(kind: str | None = None) -> Iterator[Cluster]:
-    """The cluster of a test session: one that is up already is left up, one that was started is taken down (unless KEEP_CLUSTER is set)."""
+    """The cluster of a test session: one that is up already is left up, one that was started is taken down (unless KEEP_CLUSTER is set).
+
+    Its logs are kept in `build/logs-KIND/`.
+    """
     layout = Layout.from_environment()
     known = state.load(layout)
     found = known is not None and known.ready
@@ -298,6 +302,15 @@ def running_cluster(kind: str | None = None) -> Iterator[Cluster]:
     try:
         yield cluster
     finally:
+        _keep_logs(cluster)
         cluster.close()
         if not found and not os.environ.get("KEEP_CLUSTER"):
             cluster.down()
+
+
+def _keep_logs(cluster: Cluster) -> None:
+    target = ROOT / "build" / f"logs-{cluster.kind}"
+    shutil.rmtree(target, ignore_errors=True)
+    with contextlib.suppress(HarnessError):
+        cluster.collect_logs()
+    shutil.copytree(cluster.paths.logs, target)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from tests.controlplane import source
 from tests.controlplane.errors import BuildFailed, ToolMissing, last_lines
 from tests.controlplane.paths import ROOT
 from tests.controlplane.progress import Progress
 
 REPOSITORY = "countersign"
 BASE_VARIABLE = "PYTHON_BASE_IMAGE"
-# All that the image is made of; a change of any of it is another tag, and so another rollout.
-INPUTS = ("controller/countersign", "deploy", "requirements.lock")
 
 
 def run(*arguments: str | Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
@@ -38,21 +36,9 @@ def require() -> None:
         )
 
 
-def _files() -> list[Path]:
-    found: list[Path] = []
-    for name in INPUTS:
-        place = ROOT / name
-        found += sorted(file for file in place.rglob("*") if file.is_file()) if place.is_dir() else [place]
-    return [file for file in found if "__pycache__" not in file.parts and file.exists()]
-
-
 def image_tag() -> str:
-    """Twelve hex digits of the image's inputs and of its base."""
-    content = hashlib.sha256(os.environ.get(BASE_VARIABLE, "").encode())
-    for file in _files():
-        content.update(f"{file.relative_to(ROOT)}\0".encode())
-        content.update(hashlib.sha256(file.read_bytes()).digest())
-    return f"dev-{content.hexdigest()[:12]}"
+    """Changes with the image's inputs and with its base."""
+    return f"dev-{source.digest(source.IMAGE_INPUTS, os.environ.get(BASE_VARIABLE, ''))}"
 
 
 def build_image(progress: Progress) -> str:

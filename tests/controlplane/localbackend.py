@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from tests.controlplane import binaries, chart, kubeconfig, people, ports, processes, state, waiting
+from tests.controlplane import binaries, chart, kubeconfig, people, ports, processes, source, state, waiting
 from tests.controlplane.api import Api
 from tests.controlplane.chart import NAMESPACE, Process
 from tests.controlplane.errors import last_lines_of
@@ -110,6 +110,7 @@ class LocalBackend:
         with progress.step("Countersign's operator and webhook"):
             for process in chart.PROCESSES:
                 write(self.token_file(process), people.token(admin, NAMESPACE, f"countersign-{process}"))
+                self._stop_if_outdated(process)
                 self.launch(process)
             for process in chart.PROCESSES:
                 self._wait_ready(process)
@@ -154,7 +155,17 @@ class LocalBackend:
         environment = self.environment(process, self._state.ports[process]) | dict(env or {})
         output = self._layout.decisions_log if process == "webhook" else logs / "operator.log"
         command = [sys.executable, "-m", "countersign", process]
+        write(self._code(process), source.digest([source.PACKAGE]))
         processes.start(record, command, env=environment, output=output, errors=logs / f"{process}.log", cwd=ROOT)
+
+    def _code(self, process: Process) -> Path:
+        """Which code the process runs."""
+        return self._layout.run / f"{process}.code"
+
+    def _stop_if_outdated(self, process: Process) -> None:
+        code = self._code(process)
+        if not code.exists() or code.read_text() != source.digest([source.PACKAGE]):
+            self.stop(process)
 
     def start(self, process: Process, env: Mapping[str, str]) -> None:
         self.launch(process, env)
