@@ -4,7 +4,7 @@ Reviewers, identities and environments are listed as metadata; what is unchanged
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -109,10 +109,11 @@ class ApiLiveLook:
     async def _settings(self, kind: _Kind, known: Mapping[str, Any], timeout: float) -> Mapping[str, Any]:
         page = await self._api.get(f"{_OURS}/{kind.plural}", accept=_METADATA, timeout=timeout)
         listed = [wire.parse_meta(item) for item in items(page, "items")]
-        changed = [meta.name for meta in listed if not _is_same(known.get(meta.name), meta.uid, meta.resource_version)]
-        fetched = dict(await asyncio.gather(*(self._named(name, self._setting(kind, name, timeout)) for name in changed)))
-        settings = {meta.name: fetched.get(meta.name) if meta.name in fetched else known[meta.name] for meta in listed}
-        return {name: setting for name, setting in settings.items() if setting is not None}
+        # Taken now: the memory goes on changing while the rest is fetched.
+        kept = {meta.name: known[meta.name] for meta in listed if _is_same(known.get(meta.name), meta.uid, meta.resource_version)}
+        changed = [meta.name for meta in listed if meta.name not in kept]
+        fetched = await asyncio.gather(*(self._setting(kind, name, timeout) for name in changed))
+        return kept | {name: setting for name, setting in zip(changed, fetched, strict=True) if setting is not None}
 
     async def _setting(self, kind: _Kind, name: str, timeout: float) -> Any:
         return await self._or_none(f"{_OURS}/{kind.plural}/{name}", kind.parse, timeout)
@@ -132,9 +133,6 @@ class ApiLiveLook:
             return parse(await self._api.get(path, timeout=timeout))
         except NotFoundError:
             return None
-
-    async def _named(self, name: str, value: Awaitable[T]) -> tuple[str, T]:
-        return name, await value
 
 
 _FORBIDDEN: Final = 403
