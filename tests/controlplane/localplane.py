@@ -22,6 +22,7 @@ SERVICE_RANGE, SERVICE_ADDRESS = "10.0.0.0/24", "10.0.0.1"
 API_SERVER_NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
 ADMIN = "kubernetes-admin"
 READY_WITHIN = 60
+STOP_GRACE = 2.0
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager")
 NODE_CONTROLLERS = ("node-ipam-controller", "node-lifecycle-controller", "node-route-controller", "cloud-node-lifecycle-controller")
 
@@ -89,7 +90,7 @@ class LocalPlane:
         if self.is_alive(component):
             return
         port = self.ports[component]
-        if not ports.is_free(port):
+        if not ports.becomes_free(port):
             raise PortTaken(
                 f"port {port} on 127.0.0.1, which {component} of this cluster uses, is taken: `make down`, then `make up` again"
             )
@@ -99,7 +100,8 @@ class LocalPlane:
         processes.start(self.record(component), [binary, *flags], env=env, output=self.log(component), cwd=self.layout.state)
 
     def stop(self, component: str) -> None:
-        processes.stop(self.record(component))
+        # Nothing is lost by impatience: the API server, asked politely, waits for its clients' watches to end.
+        processes.stop(self.record(component), grace=STOP_GRACE)
 
     def wait_ready(self) -> None:
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import time
 from contextlib import ExitStack
 
 # Below the range from which the system takes ports for outgoing connections: a port chosen there could be gone a second later.
@@ -28,6 +29,16 @@ def is_free(port: int) -> bool:
     if listener is None:
         return False
     listener.close()
+    return True
+
+
+def becomes_free(port: int, patience: float = 5.0) -> bool:
+    """The same, with some patience: a killed process is gone a moment before its sockets are."""
+    deadline = time.monotonic() + patience
+    while not is_free(port):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
     return True
 
 

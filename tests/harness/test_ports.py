@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 
 import pytest
 
@@ -19,7 +20,17 @@ def test_a_port_in_use_is_not_free() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        assert not ports.is_free(listener.getsockname()[1])
+        port = listener.getsockname()[1]
+        assert not ports.is_free(port)
+        assert not ports.becomes_free(port, patience=0.2)
+
+
+def test_a_port_that_is_given_back_is_waited_for() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        threading.Timer(0.3, listener.close).start()
+        assert ports.becomes_free(listener.getsockname()[1])
 
 
 def test_taken_ports_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
