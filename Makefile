@@ -12,7 +12,8 @@ STAMP := $(VENV)/.installed
 # Called with PYTEST_ARGS='-k name -x' and the like.
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
 STAGES := lint types imports unit e2e
-UNIT := tests/domain tests/service tests/wire tests/contract tests/chart tests/harness
+# Named by what they are not, so that no new suite is forgotten.
+ON_A_CLUSTER := tests/e2e tests/jailbreak
 CRDS := charts/countersign/crds
 
 .PHONY: help venv generate lint format types imports unit e2e test up down logs demo bench
@@ -56,11 +57,11 @@ imports: venv ## Which layer may import which
 	$(VENV)/bin/lint-imports
 
 unit: venv ## Everything that needs no cluster
-	$(PYTEST) $(UNIT)
+	$(PYTEST) tests $(addprefix --ignore=,$(ON_A_CLUSTER))
 
 # A cluster of its own, so that the one you play with is left alone.
 e2e: venv ## The main job and its edges, on a real cluster
-	COUNTERSIGN_STATE=.cluster-e2e $(PYTEST) tests/e2e
+	COUNTERSIGN_STATE=.cluster-e2e $(PYTEST) $(wildcard $(ON_A_CLUSTER))
 
 test: venv ## lint types imports unit e2e, and a summary
 	@summary=; failed=; \
