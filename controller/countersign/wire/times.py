@@ -24,4 +24,4 @@ def render_time(time: datetime) -> str:
     """Whole seconds: a fraction is dropped. Raises ValueError for a time without a zone."""
     if time.tzinfo is None:
         raise ValueError("a time without a zone is nobody's time; use UTC")
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"

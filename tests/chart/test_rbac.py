@@ -1,0 +1,207 @@
+"""What the chart grants: to each process what it needs, to agents what admission can hold back, and no wildcard to anybody."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.chart.rendering import NAMED, NAMESPACE, OUT_OF_CLUSTER, Chart
+
+OURS = {"agentidentities", "reviewers", "protectedenvironments", "changerequests", "approvals"}
+READS = {"get", "list", "watch"}
+ORDINARY = READS | {"create", "update", "patch", "delete", "deletecollection"}
+ADMISSION = "admissionregistration.k8s.io"
+GROUP = "kube-countersign.dev"
+
+Grant = tuple[str, str, str, str]
+"""API group, resource, verb, and the one name it is about or ""."""
+
+
+def grants(role: dict[str, Any]) -> Iterator[Grant]:
+    for rule in role.get("rules") or []:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                for verb in rule["verbs"]:
+                    for name in rule.get("resourceNames", [""]):
+                        yield group, resource, verb, name
+
+
+def granted(chart: Chart, name: str, kind: str = "ClusterRole") -> set[Grant]:
+    return set(grants(chart.find(kind, name)))
+
+
+def roles(chart: Chart) -> list[dict[str, Any]]:
+    return [obj for obj in chart.objects() if obj["kind"] in {"ClusterRole", "Role"}]
+
+
+def test_there_is_no_wildcard_and_no_url(chart: Chart) -> None:
+    assert len(roles(chart)) >= 8
+    for role in roles(chart):
+        for rule in role.get("rules") or []:
+            assert rule.keys() <= {"apiGroups", "resources", "verbs", "resourceNames"}
+            assert "*" not in "".join([*rule["apiGroups"], *rule["resources"], *rule["verbs"]]), role["metadata"]["name"]
+            assert rule["verbs"], role["metadata"]["name"]
+            assert set(rule["verbs"]) <= ORDINARY, role["metadata"]["name"]
+
+
+def test_no_name_is_given_where_the_api_server_would_not_look_at_it(chart: Chart) -> None:
+    """create, list without a name, and deletecollection never match a resourceName (docs: RBAC): such a grant would only look narrow."""
+    for role in roles(chart):
+        assert not [grant for grant in grants(role) if grant[3] and grant[2] in {"create", "deletecollection"}], role["metadata"]["name"]
+
+
+def test_rbac_stays_where_the_processes_run_elsewhere(chart: Chart) -> None:
+    kinds = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount"}
+    inside = [obj for obj in chart.objects(NAMED) if obj["kind"] in kinds]
+    assert inside == [obj for obj in chart.objects(OUT_OF_CLUSTER) if obj["kind"] in kinds]
+
+
+def test_bindings(chart: Chart) -> None:
+    """Reviewers, viewers and agents are bound by the installer, who knows them."""
+    bindings = [obj for obj in chart.objects() if obj["kind"].endswith("Binding")]
+    found = {(obj["kind"], obj["roleRef"]["kind"], obj["roleRef"]["name"], tuple(s["name"] for s in obj["subjects"])) for obj in bindings}
+    assert found == {
+        ("ClusterRoleBinding", "ClusterRole", "countersign-webhook", ("countersign-webhook",)),
+        ("ClusterRoleBinding", "ClusterRole", "countersign-webhook-listed", ("countersign-webhook", "countersign-operator")),
+        ("ClusterRoleBinding", "ClusterRole", "countersign-operator", ("countersign-operator",)),
+        ("RoleBinding", "Role", "countersign-webhook", ("countersign-webhook",)),
+        ("RoleBinding", "Role", "countersign-operator", ("countersign-operator",)),
+    }
+    for binding in bindings:
+        assert {(s["kind"], s["namespace"]) for s in binding["subjects"]} == {("ServiceAccount", NAMESPACE)}
+
+
+# --- the webhook ----------------------------------------------------------------------------------
+
+
+def test_the_webhook_writes_nothing_but_change_requests(chart: Chart) -> None:
+    held = granted(chart, "countersign-webhook") | granted(chart, "countersign-webhook", "Role")
+    assert {grant for grant in held if grant[2] not in READS} == {(GROUP, "changerequests", "create", "")}
+
+
+def test_the_webhook_reads_what_it_decides_by(chart: Chart) -> None:
+    held = {(group, resource, verb) for group, resource, verb, _ in granted(chart, "countersign-webhook")}
+    assert held >= {(GROUP, kind, verb) for kind in OURS for verb in READS}
+    assert held >= {("", "namespaces", verb) for verb in READS}
+    assert held >= {("", kind, verb) for kind in ("persistentvolumeclaims", "persistentvolumes", "services") for verb in ("get", "list")}
+    assert ("apiextensions.k8s.io", "customresourcedefinitions", "get") in held
+
+
+def test_the_webhook_sees_one_secret(chart: Chart) -> None:
+    assert not [grant for grant in granted(chart, "countersign-webhook") if grant[1] == "secrets"]
+    assert granted(chart, "countersign-webhook", "Role") == {("", "secrets", "get", "countersign-webhook-tls")}
+
+
+def test_listed_kinds_are_gathered_by_label(chart: Chart) -> None:
+    role = chart.find("ClusterRole", "countersign-webhook-listed")
+    assert role["aggregationRule"] == {"clusterRoleSelectors": [{"matchLabels": {f"{GROUP}/aggregate-to-webhook": "true"}}]}
+    assert "rules" not in role, "the API server fills them in; an upgrade would fight over them"
+
+
+# --- the operator ---------------------------------------------------------------------------------
+
+
+def test_what_the_operator_writes_of_ours(chart: Chart) -> None:
+    writes = {grant[1:] for grant in granted(chart, "countersign-operator") if grant[0] == GROUP and grant[2] not in READS}
+    assert writes == {
+        *((f"{kind}/status", verb, "") for kind in OURS for verb in ("update", "patch")),
+        ("changerequests", "delete", ""),
+        ("approvals", "delete", ""),
+        ("protectedenvironments", "patch", "default"),
+    }
+
+
+def test_the_operator_changes_no_secret_but_the_certificate(chart: Chart) -> None:
+    assert not [grant for grant in granted(chart, "countersign-operator") if grant[1] == "secrets"]
+    secrets = {grant for grant in granted(chart, "countersign-operator", "Role") if grant[1] == "secrets"}
+    assert {grant[3] for grant in secrets if grant[2] != "create"} == {"countersign-webhook-tls"}
+    assert not [grant for grant in secrets if grant[2] in {"list", "watch", "delete"}]
+
+
+def test_the_operator_changes_no_crd_but_ours(chart: Chart) -> None:
+    held = {grant for grant in granted(chart, "countersign-operator") if grant[1] == "customresourcedefinitions"}
+    assert {grant[3] for grant in held if grant[2] in {"update", "patch"}} == {f"{kind}.{GROUP}" for kind in OURS}
+    assert not [grant for grant in held if grant[2] in {"delete", "deletecollection"}]
+
+
+def test_the_operator_deletes_nothing_of_anybody_else(chart: Chart) -> None:
+    deletes = {grant[:2] for grant in granted(chart, "countersign-operator") if grant[2] in {"delete", "deletecollection"}}
+    assert {kind for group, kind in deletes if group == GROUP} == {"changerequests", "approvals"}
+    assert {group for group, _ in deletes} <= {GROUP, ADMISSION}
+
+
+def test_the_operator_grants_nothing(chart: Chart) -> None:
+    held = {grant for grant in granted(chart, "countersign-operator") if grant[0] == "rbac.authorization.k8s.io"}
+    assert held == {("rbac.authorization.k8s.io", "clusterroles", "get", "countersign-operator")}
+
+
+# --- people and agents ----------------------------------------------------------------------------
+
+
+def test_a_reviewer_reads_and_signs(chart: Chart) -> None:
+    assert granted(chart, "countersign-reviewer") == {(GROUP, kind, verb, "") for kind in OURS for verb in READS} | {
+        (GROUP, "approvals", "create", "")
+    }
+
+
+def test_a_viewer_reads(chart: Chart) -> None:
+    assert granted(chart, "countersign-viewer") == {(GROUP, kind, verb, "") for kind in OURS for verb in READS}
+
+
+@pytest.fixture
+def agent(chart: Chart) -> set[Grant]:
+    return granted(chart, "countersign-agent-builtin")
+
+
+def test_the_agents_role_is_gathered_by_label(chart: Chart) -> None:
+    label = {f"{GROUP}/aggregate-to-agent": "true"}
+    role = chart.find("ClusterRole", "countersign-agent")
+    assert role["aggregationRule"] == {"clusterRoleSelectors": [{"matchLabels": label}]}
+    assert "rules" not in role
+    assert label.items() <= chart.find("ClusterRole", "countersign-agent-builtin")["metadata"]["labels"].items()
+    assert [obj["metadata"]["name"] for obj in roles(chart) if label.items() <= obj["metadata"]["labels"].items()] == [
+        "countersign-agent-builtin"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("group", "resource"),
+    [
+        ("", "namespaces"),
+        ("", "persistentvolumes"),
+        ("", "persistentvolumeclaims"),
+        ("", "secrets"),
+        ("", "pods"),
+        ("apps", "deployments"),
+        ("apps", "statefulsets"),
+        ("batch", "jobs"),
+        ("apiextensions.k8s.io", "customresourcedefinitions"),
+        ("rbac.authorization.k8s.io", "clusterrolebindings"),
+        ("networking.k8s.io", "ingresses"),
+        ("storage.k8s.io", "storageclasses"),
+    ],
+)
+def test_countersign_and_not_rbac_is_what_holds_an_agent_back(agent: set[Grant], group: str, resource: str) -> None:
+    assert {verb for held_group, held, verb, _ in agent if (held_group, held) == (group, resource)} == ORDINARY
+
+
+def test_an_agent_only_reads_what_admission_cannot_see_or_can_be_replaced_by(agent: set[Grant]) -> None:
+    held = {(group, verb) for group, _, verb, _ in agent if group in {ADMISSION, "apiregistration.k8s.io"}}
+    assert held == {(group, verb) for group in (ADMISSION, "apiregistration.k8s.io") for verb in READS}
+
+
+def test_an_agent_cannot_become_somebody_else(agent: set[Grant]) -> None:
+    assert {grant[2] for grant in agent} <= ORDINARY
+    resources = {grant[1] for grant in agent}
+    assert not resources & {"users", "groups", "uids", "userextras", "serviceaccounts/token", "signers", "bindings", "pods/binding"}
+    assert not {resource for resource in resources if resource.startswith("certificatesigningrequests/")}
+    assert not {resource for resource in resources if resource.endswith(("/proxy", "/finalize", "/finalizers"))}
+    assert not {group for group, *_ in agent if group in {"authentication.k8s.io", "authorization.k8s.io"}}
+
+
+def test_an_agent_writes_no_status(agent: set[Grant]) -> None:
+    assert {grant[2] for grant in agent if grant[1].endswith("/status")} == {"get"}
+
+
+def test_of_ours_an_agent_sees_its_change_requests_and_may_say_why(agent: set[Grant]) -> None:
+    assert {grant[1:3] for grant in agent if grant[0] == GROUP} == {("changerequests", verb) for verb in (*READS, "patch")}
