@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from countersign.domain import refusal
 from countersign.domain.answer import Answer, Reason
-from countersign.domain.approval import ApprovalRefused, check
+from countersign.domain.approval import ApprovalRefused, check, standing
 from countersign.domain.classify import (
     Countersigning,
     Deletion,
@@ -169,8 +169,9 @@ class Review:
             asked = question(judged)
             return replace(asked, requests=(*asked.requests, opened.request.meta.name, *_next(judged, opened.request.round)))
         before = verdict.standing.why if verdict.standing else ""
-        written = replace(verdict, request=opened.request, standing=None)
-        return with_context(request, facts.snapshot, written, answer=refusal.pending(case, opened.request, None, before))
+        state = standing(opened.request, facts.snapshot, facts.now)  # says who can sign
+        written = replace(verdict, request=opened.request, standing=state)
+        return with_context(request, facts.snapshot, written, answer=refusal.pending(case, opened.request, state, before))
 
     async def _is_there(self, judged: Judged, deadline: float) -> bool:
         """Change requests are written for targets that exist, whatever a forged review claims."""
