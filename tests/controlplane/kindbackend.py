@@ -131,7 +131,7 @@ class KindBackend:
         self.stop_api_server()
 
     def tear_down(self, progress: Progress) -> None:
-        """The cluster, and every image of ours that no longer is the current one: each is 150 MB."""
+        """The cluster; the image stays for the next one."""
         with progress.step(f"deleting the kind cluster {self._name}"):
             self._delete()
 
@@ -248,6 +248,14 @@ class KindBackend:
             names = [PORTS[process].format(pod["metadata"]["name"]) for pod in self._pods(admin, process)]
             pages = [admin.text(f"{path('pods', name, namespace=NAMESPACE, subresource='proxy')}/metrics") for name in names]
         return "\n".join(pages)
+
+
+def _state(pod: dict[str, Any]) -> str:
+    """One line of what a pod is doing, or why it is not."""
+    status = pod["status"]
+    containers = [f"{each['state']}, restarted {each['restartCount']} times" for each in status.get("containerStatuses", [])]
+    conditions = [each["message"] for each in status.get("conditions", []) if each["status"] == "False" and each.get("message")]
+    return f"{pod['metadata']['name']}: {status.get('phase')}; {'; '.join([*containers, *conditions])}"
 
 
 def _answers(api: Api) -> bool:
