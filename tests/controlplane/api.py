@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import httpx
 
+from tests.controlplane.errors import HarnessError
 from tests.controlplane.kubeconfig import Credentials
 
 OURS = "kube-countersign.dev"
@@ -77,7 +78,7 @@ class Answer:
         return self.status < httpx.codes.BAD_REQUEST
 
 
-class ApiError(Exception):
+class ApiError(HarnessError):
     """The API server said no. `body` is its Status, whole."""
 
     def __init__(self, answer: Answer, what: str) -> None:

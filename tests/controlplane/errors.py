@@ -6,7 +6,8 @@ HarnessError
 ├── StartFailed      a process or a cluster did not become ready; carries its last lines
 ├── PortTaken        a recorded port belongs to somebody else now
 ├── DiskFull
-└── ClusterDown      there is no cluster, or one of the other kind
+├── ClusterDown      there is no cluster, or one of the other kind
+└── ApiError         the API server said no (api.py)
 """
 
 from __future__ import annotations
