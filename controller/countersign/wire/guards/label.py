@@ -8,6 +8,7 @@ ignore their own failures.
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from countersign.domain.marks import label_value
 from countersign.domain.names import ANNOTATION_CREATED_BY, LABEL_AGENT
 from countersign.domain.resources import AgentIdentity
 from countersign.wire.cel import USERNAME, every, literal, literals, mapped, some
@@ -15,12 +16,6 @@ from countersign.wire.guards.objects import Guard, Json, Rule, Site, condition, 
 from countersign.wire.shards import Shard
 
 NAME: Final = "countersign-label"
-_LABEL_LENGTH: Final = 63
-
-
-def label_value(identity: str) -> str:
-    """An identity's name as a label's value: at most 63 characters, and none but a letter or digit at the end."""
-    return identity[:_LABEL_LENGTH].rstrip("-._")
 
 
 def label_policies(site: Site, shards: Sequence[Shard], identities: Iterable[AgentIdentity]) -> list[Guard]:

@@ -1,0 +1,176 @@
+"""Keeps our guards in the cluster as they should be: puts them in force, and puts back at once what somebody has changed.
+
+What the API server answers to our own write is the guard's normal form, defaults and all. An event that shows anything else is an attack
+or an accident; either is undone first and reported then. A guard whose owner is gone is not made again: that is what uninstalling is.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from countersign.domain.document import JsonObject, items, mapping, text
+from countersign.domain.resources import AgentIdentity, ProtectedEnvironment
+from countersign.service.ports import Api, ConflictError, NotFoundError
+from countersign.wire.guards import Guard, Site, guards
+from countersign.wire.guards.objects import API, COLLECTIONS, OWNER
+from countersign.wire.shards import deal
+
+_OWNER_PATH: Final = f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{OWNER}"
+_ATTEMPTS: Final = 5
+
+_log = logging.getLogger(__name__)
+
+Told = Callable[[Guard, str], None]
+
+
+@dataclass(slots=True)
+class _Kept:
+    guard: Guard
+    form: JsonObject
+
+
+class GuardKeeper:
+    """`told` hears of each repair: the guard, and what had happened to it."""
+
+    def __init__(self, api: Api, *, namespace: str, webhook_url: str, told: Told) -> None:
+        self._api = api
+        self._namespace = namespace
+        self._webhook_url = webhook_url
+        self._told = told
+        self._kept: dict[str, _Kept] = {}
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._owner_uid = ""
+        self._mutating: bool | None = None
+        self._swept: set[str] = set()
+
+    @property
+    def in_force(self) -> bool:
+        return bool(self._kept)
+
+    async def keep(
+        self, identities: Sequence[AgentIdentity], environments: Sequence[ProtectedEnvironment], ca_bundle: bytes
+    ) -> tuple[str, ...]:
+        """Put everything in force; the names of the identities for which there is no room. Raises ApiError."""
+        if not await self._has_owner():
+            return ()
+        mutating = await self._serves_mutation()
+        site = Site(self._owner_uid, self._namespace, self._webhook_url, ca_bundle, mutating)
+        wanted = guards(site, identities, environments)
+        for guard in wanted:
+            async with self._locks[guard.path]:
+                known = self._kept.get(guard.path)
+                if known is None or known.guard.body != guard.body:
+                    await self._put(guard)
+        if self._swept != (paths := {guard.path for guard in wanted}):
+            await self._sweep(paths)
+            self._swept = paths
+        return deal(identities).left_out
+
+    async def seen(self, collection: str, event: str, document: JsonObject) -> None:
+        """Take an event on one object of ours or anybody's; put ours back. Raises ApiError."""
+        path = f"/apis/{API}/{collection}/{text(document, 'metadata', 'name')}"
+        if path not in self._kept or (event != "DELETED" and form(document) == self._kept[path].form):
+            return
+        async with self._locks[path]:
+            known = self._kept.get(path)
+            if known is None or (event != "DELETED" and form(document) == known.form):
+                return  # our own write, whose answer came after its event
+            if event == "DELETED" and not await self._has_owner():
+                return
+            if await self._restore(known, None if event == "DELETED" else document):
+                what = "deleted" if event == "DELETED" else "changed"
+                _log.error("the guard %s %s was %s; it is back", known.guard.kind, known.guard.name, what)
+                self._told(known.guard, what)
+
+    def doubt(self, collection: str, document: JsonObject) -> None:
+        """Forget what is known of a guard, so that the next `keep` writes it whatever it finds."""
+        self._kept.pop(f"/apis/{API}/{collection}/{text(document, 'metadata', 'name')}", None)
+
+    async def _restore(self, known: _Kept, live: JsonObject | None) -> bool:
+        """False where it was no more than an old event: the guard stands as it should."""
+        for _ in range(_ATTEMPTS):
+            try:
+                known.form = form(await self._write(known.guard, live))
+            except (ConflictError, NotFoundError):
+                live = await self._read(known.guard.path)
+                if live is not None and form(live) == known.form:
+                    return False
+            else:
+                return True
+        raise ConflictError(409, f"The guard {known.guard.name} is being changed faster than it can be put back.")
+
+    async def _put(self, guard: Guard) -> None:
+        """Write a guard whose content is new, whatever stands there."""
+        for _ in range(_ATTEMPTS):
+            live = await self._read(guard.path)
+            try:
+                answer = await self._write(guard, live)
+            except (ConflictError, NotFoundError):
+                continue
+            self._kept[guard.path] = _Kept(guard, form(answer))
+            return
+        raise ConflictError(409, f"The guard {guard.name} is being changed faster than it can be written.")
+
+    async def _write(self, guard: Guard, live: JsonObject | None) -> JsonObject:
+        if live is None:
+            return await self._api.create(guard.path.rpartition("/")[0], guard.body)
+        version = text(live, "metadata", "resourceVersion")
+        return await self._api.replace(guard.path, {**guard.body, "metadata": {**guard.body["metadata"], "resourceVersion": version}})
+
+    async def _read(self, path: str) -> JsonObject | None:
+        try:
+            return await self._api.get(path)
+        except NotFoundError:
+            return None
+
+    async def _sweep(self, wanted: set[str]) -> None:
+        """Remove guards of ours that are wanted no more, such as the policy of an emptied shard."""
+        for kind, collection in COLLECTIONS.items():
+            if kind.startswith("Mutating") and not self._mutating:
+                continue
+            page = await self._api.get(f"/apis/{API}/{collection}")
+            for document in items(page, "items"):
+                path = f"/apis/{API}/{collection}/{text(document, 'metadata', 'name')}"
+                if path not in wanted and _is_owned(document, self._owner_uid):
+                    async with self._locks[path]:
+                        self._kept.pop(path, None)
+                        await self._remove(path)
+
+    async def _remove(self, path: str) -> None:
+        try:
+            await self._api.delete(path)
+        except NotFoundError:
+            return
+
+    async def _has_owner(self) -> bool:
+        """Whether the chart's ClusterRole stands. Without it nothing is kept: Countersign is being uninstalled."""
+        role = await self._read(_OWNER_PATH)
+        if role is None or text(role, "metadata", "deletionTimestamp"):
+            if self._kept:
+                _log.warning("the ClusterRole %s is gone: Countersign is being uninstalled, its guards are kept no more", OWNER)
+            self._kept.clear()
+            return False
+        self._owner_uid = text(role, "metadata", "uid")
+        return True
+
+    async def _serves_mutation(self) -> bool:
+        if self._mutating is None:
+            listed = await self._api.get(f"/apis/{API}")
+            self._mutating = any(text(resource, "name") == "mutatingadmissionpolicies" for resource in items(listed, "resources"))
+        return self._mutating
+
+
+def form(document: JsonObject) -> JsonObject:
+    """What of a guard matters: all but what the API server keeps for itself."""
+    metadata = mapping(document, "metadata")
+    kept = {
+        key: metadata[key] for key in ("labels", "annotations", "ownerReferences", "finalizers", "deletionTimestamp") if key in metadata
+    }
+    return {"metadata": kept, "spec": document.get("spec"), "webhooks": document.get("webhooks")}
+
+
+def _is_owned(document: JsonObject, owner_uid: str) -> bool:
+    return any(text(reference, "uid") == owner_uid for reference in items(document, "metadata", "ownerReferences"))

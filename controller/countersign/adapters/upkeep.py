@@ -1,0 +1,39 @@
+"""Prometheus metrics of the operator."""
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+
+
+class UpkeepMetrics:
+    def __init__(self, *, version: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no annotation for it
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        Gauge("countersign_build_info", "The running version.", ["version"], registry=self._registry).labels(version).set(1)
+        self._leading = Gauge("countersign_operator_leading", "1 while this process holds the Lease.", registry=self._registry)
+        self._repairs = Counter(
+            "countersign_guard_repairs_total", "Guards put back after somebody changed or deleted them.", ["guard"], registry=self._registry
+        )
+        self._rounds = Counter(
+            "countersign_operator_reconciles_total", "Rounds of upkeep, by how they ended.", ["result"], registry=self._registry
+        )
+        self._last = Gauge(
+            "countersign_operator_last_success_timestamp_seconds", "When a round of upkeep last went through.", registry=self._registry
+        )
+        for result in ("done", "failed"):
+            self._rounds.labels(result)
+
+    def leading(self, leads: bool) -> None:
+        self._leading.set(1 if leads else 0)
+
+    def repaired(self, guard: str) -> None:
+        self._repairs.labels(guard).inc()
+
+    def reconciled(self, *, done: bool, timestamp: float) -> None:
+        self._rounds.labels("done" if done else "failed").inc()
+        if done:
+            self._last.set(timestamp)
+
+    def render(self) -> tuple[bytes, str]:
+        """Body and content type."""
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST

@@ -1,0 +1,112 @@
+"""Builds the operator's adapters and joins them to its services; kept from `bootstrap` so that the webhook loads none of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from uuid import uuid4
+
+from countersign.adapters.accounts import AccountBook
+from countersign.adapters.api import KubernetesApi
+from countersign.adapters.authority import Authority, server_names
+from countersign.adapters.census import Census, Sink
+from countersign.adapters.clock import SystemClock
+from countersign.adapters.definitions import PackagedDefinitions
+from countersign.adapters.guards import GuardKeeper
+from countersign.adapters.impact import ApiImpact
+from countersign.adapters.lease import Lease
+from countersign.adapters.live import ApiLiveLook
+from countersign.adapters.notices import ApiNotices
+from countersign.adapters.status import StatusBoard
+from countersign.adapters.store import ClusterStore
+from countersign.adapters.upkeep import UpkeepMetrics
+from countersign.bootstrap import VERSION, build_api
+from countersign.domain.document import JsonObject
+from countersign.domain.names import GROUP
+from countersign.domain.names import VERSION as API_VERSION
+from countersign.service.lifecycle import Keeping, Lifecycle
+from countersign.service.protection import Protection
+from countersign.service.upkeep import Upkeep
+from countersign.settings import Settings
+
+ACCOUNTS_PATH = "/api/v1/serviceaccounts"
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """All parts of the operator's process; `api` is to be closed at the end."""
+
+    settings: Settings
+    api: KubernetesApi
+    lease: Lease
+    store: ClusterStore
+    statuses: StatusBoard
+    accounts: AccountBook
+    definitions: PackagedDefinitions
+    guards: GuardKeeper
+    notices: ApiNotices
+    metrics: UpkeepMetrics
+    census: Census
+    upkeep: Upkeep
+
+
+def path_of(plural: str) -> str:
+    """Where a kind that the store knows is listed."""
+    return "/api/v1/namespaces" if plural == "namespaces" else f"/apis/{GROUP}/{API_VERSION}/{plural}"
+
+
+def build_operator(settings: Settings) -> Operator:
+    """To be called inside the running event loop."""
+    clock = SystemClock()
+    api = build_api(settings, "operator")
+    identity = f"{settings.replica}_{uuid4().hex[:12]}"
+    metrics = UpkeepMetrics(version=VERSION)
+    store, statuses, accounts = ClusterStore(settings.cluster_name), StatusBoard(api, clock), AccountBook()
+    definitions = PackagedDefinitions(api)
+    notices = ApiNotices(api, clock, instance=identity)
+    guards = GuardKeeper(
+        api, namespace=settings.namespace, webhook_url=settings.webhook_url, told=lambda guard, _: metrics.repaired(guard.name)
+    )
+    names = server_names(settings.namespace, settings.webhook_url)
+    protection = Protection(
+        api,
+        clock,
+        definitions=definitions,
+        certificates=Authority(api, clock, namespace=settings.namespace, names=names),
+        guards=guards,
+        accounts=accounts,
+        statuses=statuses,
+    )
+    lifecycle = Lifecycle(
+        api,
+        clock,
+        ApiLiveLook(api, store.snapshot),
+        statuses=statuses,
+        impact=ApiImpact(api),
+        notices=notices,
+        keeping=Keeping(cool_off=settings.cool_off, keep_ended=settings.keep_ended),
+    )
+    return Operator(
+        settings=settings,
+        api=api,
+        lease=Lease(api, clock, namespace=settings.namespace, name="countersign-operator", identity=identity),
+        store=store,
+        statuses=statuses,
+        accounts=accounts,
+        definitions=definitions,
+        guards=guards,
+        notices=notices,
+        metrics=metrics,
+        census=Census(api, _sinks(store, statuses, accounts)),
+        upkeep=Upkeep(store, protection, lifecycle, clock, metrics),
+    )
+
+
+def _sinks(store: ClusterStore, statuses: StatusBoard, accounts: AccountBook) -> dict[str, Sink]:
+    sinks: dict[str, Sink] = {path_of(plural): partial(_take, store, statuses, plural) for plural in store.plurals()}
+    return sinks | {ACCOUNTS_PATH: accounts.replace}
+
+
+def _take(store: ClusterStore, statuses: StatusBoard, plural: str, documents: Sequence[JsonObject]) -> None:
+    store.replace(plural, documents)
+    if plural != "namespaces":
+        statuses.replace(plural, documents)

@@ -1,0 +1,191 @@
+"""`countersign operator`: first the Lease, then a whole view of the cluster, then kopf's events and one periodic task.
+
+kopf is used for `on.event` and `startup` only: its other handlers, daemons and timers write annotations and finalizers to the objects
+they handle, which would jam the deletion of our CRDs and pass through our own webhook (https://docs.kopf.dev/en/stable/events/).
+"""
+
+import asyncio
+import logging
+import signal
+from typing import Any, Final
+
+import kopf
+from aiohttp import web
+
+from countersign.bootstrap_operator import ACCOUNTS_PATH, Operator, build_operator, path_of
+from countersign.domain.document import JsonObject
+from countersign.domain.names import GROUP, VERSION
+from countersign.service.ports import ApiError
+from countersign.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+_POLICIES: Final = "admissionregistration.k8s.io"
+_GUARDS: Final = (
+    "validatingwebhookconfigurations",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+)
+_MUTATING_GUARDS: Final = ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings")
+_FIRST_LIST_PAUSE: Final = 1.0
+
+
+def run_operator(settings: Settings) -> int:
+    """Run until SIGTERM. Exit status 0 after a clean end, 1 where the lease was lost or a part broke."""
+    return asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> int:
+    logging.getLogger("kopf").setLevel(logging.DEBUG if settings.log_level == "debug" else logging.WARNING)  # it tells of every event
+    parts = build_operator(settings)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    site = await _listen(parts)
+    try:
+        return await _until(stop, parts)
+    finally:
+        await parts.lease.release()
+        await site.cleanup()
+        await parts.api.close()
+
+
+async def _until(stop: asyncio.Event, parts: Operator) -> int:
+    """Lead until told to stop, or until a part ends by itself."""
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    acquiring = asyncio.create_task(parts.lease.acquire(), name="lease")
+    await asyncio.wait([stopping, acquiring], return_when=asyncio.FIRST_COMPLETED)
+    if not acquiring.done():
+        await _cancel(acquiring)
+        return 0
+    parts.metrics.leading(True)
+    kopf_stop = asyncio.Event()
+    working = [
+        asyncio.create_task(parts.lease.hold(), name="lease"),
+        asyncio.create_task(_work(parts), name="upkeep"),
+        asyncio.create_task(_watch(parts, kopf_stop), name="watches"),
+    ]
+    done, _ = await asyncio.wait([stopping, *working], return_when=asyncio.FIRST_COMPLETED)
+    kopf_stop.set()
+    clean = done <= {stopping, working[-1]}  # kopf ends by itself on a signal
+    for task in done - {stopping}:
+        if not clean or task.exception() is not None:
+            clean = False
+            _log.critical("%s ended, and so does the operator", task.get_name(), exc_info=task.exception())
+    await _cancel(stopping, *working[:-1])
+    await asyncio.gather(working[-1], return_exceptions=True)
+    return 0 if clean else 1
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _work(parts: Operator) -> None:
+    """A first list of everything, then rounds of upkeep for ever."""
+    while not parts.census.complete:
+        try:
+            await parts.census.take()
+        except ApiError as error:
+            _log.warning("the first list of everything: %s", error)
+            await asyncio.sleep(_FIRST_LIST_PAUSE)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(parts.upkeep.run())
+        tasks.create_task(parts.census.run())
+
+
+# ── kopf ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _watch(parts: Operator, stop: asyncio.Event) -> None:
+    await kopf.operator(
+        registry=handlers(parts), settings=_kopf_settings(), standalone=True, clusterwide=True, stop_flag=stop, memo=kopf.Memo()
+    )
+
+
+def _kopf_settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.scanning.disabled = True  # else it watches every CRD and namespace of the cluster to see what it may watch
+    settings.posting.enabled = False
+    settings.watching.server_timeout = 300
+    settings.watching.connect_timeout = 10
+    return settings
+
+
+def handlers(parts: Operator) -> kopf.OperatorRegistry:
+    """What is watched, and who hears of it."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    def login(**_: Any) -> kopf.ConnectionInfo:
+        token = parts.settings.token_file.read_text().strip()  # anew for each login: tokens are renewed in their file
+        return kopf.ConnectionInfo(server=parts.settings.api_server, ca_path=str(parts.settings.api_ca_file), scheme="Bearer", token=token)
+
+    for plural in parts.store.plurals():
+        _on_ours(parts, registry, plural)
+
+    @kopf.on.event("", "v1", "serviceaccounts", registry=registry)
+    async def account(event: Any, **_: Any) -> None:
+        parts.census.heard(ACCOUNTS_PATH)
+        parts.accounts.apply(event["type"] or "ADDED", event["object"])
+        parts.upkeep.wake()
+
+    @kopf.on.event("apiextensions.k8s.io", "v1", "customresourcedefinitions", registry=registry)
+    async def definition(event: Any, **_: Any) -> None:
+        if parts.definitions.changed(event["object"]):
+            parts.upkeep.wake()
+
+    for collection in (*_GUARDS, *_MUTATING_GUARDS):
+        _on_guard(parts, registry, collection)
+    return registry
+
+
+def _on_ours(parts: Operator, registry: kopf.OperatorRegistry, plural: str) -> None:
+    group, version = ("", "v1") if plural == "namespaces" else (GROUP, VERSION)
+
+    @kopf.on.event(group, version, plural, registry=registry, id=plural)
+    async def changed(event: Any, **_: Any) -> None:
+        document: JsonObject = event["object"]
+        parts.census.heard(path_of(plural))
+        parts.store.apply(plural, event["type"] or "ADDED", document)
+        parts.statuses.observe(plural, event["type"] or "ADDED", document)
+        parts.upkeep.wake()
+
+
+def _on_guard(parts: Operator, registry: kopf.OperatorRegistry, collection: str) -> None:
+    @kopf.on.event(_POLICIES, "v1", collection, registry=registry, id=collection)
+    async def guard(event: Any, **_: Any) -> None:
+        try:
+            await parts.guards.seen(collection, event["type"] or "ADDED", event["object"])
+        except ApiError as error:
+            _log.error("a guard could not be put back yet: %s", error)
+            parts.guards.doubt(collection, event["object"])
+            parts.upkeep.wake()
+
+
+# ── health and metrics ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _listen(parts: Operator) -> web.AppRunner:
+    """Plain http: the kubelet and Prometheus ask. A process that waits for the lease is ready, or no rollout could ever end."""
+
+    async def livez(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        if parts.lease.held and not parts.upkeep.done_once:
+            return web.Response(status=503, text="leading, but the first round of upkeep is not through yet\n")
+        return web.Response(text="leading\n" if parts.lease.held else "standing by\n")
+
+    async def metrics(_: web.Request) -> web.Response:
+        body, content_type = parts.metrics.render()
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    app = web.Application()
+    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, parts.settings.listen_host, parts.settings.listen_port).start()
+    return runner

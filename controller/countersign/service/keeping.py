@@ -1,0 +1,88 @@
+"""What the operator's services ask of the outside world, besides `ports`, and the values that they hand to it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from countersign.domain.document import JsonObject
+from countersign.domain.resources import AgentIdentity, Meta, ProtectedEnvironment, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One metav1.Condition. `holds` None is Unknown; `reason` is one CamelCase word."""
+
+    type: str
+    holds: bool | None
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The status that one object of ours should have; `fields` are those besides conditions and observedGeneration."""
+
+    plural: str
+    meta: Meta
+    conditions: tuple[Condition, ...]
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A ServiceAccount, as far as labels go."""
+
+    namespace: str
+    name: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One Event. `about` is what it is shown with; `warning` makes it one of the type Warning."""
+
+    kind: str
+    about: Target
+    reason: str
+    message: str
+    warning: bool = False
+
+
+class Statuses(Protocol):
+    def current(self, plural: str, name: str, uid: str) -> JsonObject:
+        """The status as last seen; empty where there is none."""
+
+    async def report(self, report: Report) -> bool:
+        """Write it if it is news. Raises ApiError."""
+
+
+class Guards(Protocol):
+    async def keep(
+        self, identities: Sequence[AgentIdentity], environments: Sequence[ProtectedEnvironment], ca_bundle: bytes
+    ) -> tuple[str, ...]:
+        """Put the guards in force; the names of the identities for which there is no room. Raises ApiError."""
+
+
+class Certificates(Protocol):
+    async def ensure(self) -> bytes:
+        """Make or renew the webhook's certificate; the CA bundle (PEM). Raises ApiError."""
+
+
+class Definitions(Protocol):
+    async def ensure(self) -> None:
+        """Bring our CRDs to the version of this package. Raises ApiError."""
+
+
+class Accounts(Protocol):
+    def all(self) -> Sequence[Account]:
+        """Every ServiceAccount of the cluster, as last seen."""
+
+
+class Impact(Protocol):
+    async def count(self, target: Target) -> Mapping[str, int]:
+        """What would go with a target and can be rebuilt, by kind. Raises ApiError."""
+
+
+class Notices(Protocol):
+    async def tell(self, notice: Notice) -> None:
+        """Best effort: an Event that cannot be written is logged, no more."""

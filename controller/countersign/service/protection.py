@@ -1,0 +1,192 @@
+"""Keeps the cluster as the environments and identities say: guards, certificate, labels, registration, conditions.
+
+`plan` is pure and its `Plan` can be printed; `Protection` acts on one.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from countersign.domain.approval import tally
+from countersign.domain.document import JsonObject
+from countersign.domain.identify import SERVICE_ACCOUNT, Agent
+from countersign.domain.marks import label_value, level_of
+from countersign.domain.names import DEFAULT_ENVIRONMENT, GROUP, LABEL_AGENT, LABEL_PROTECTED, VERSION
+from countersign.domain.request import UserInfo
+from countersign.domain.resources import ProtectedEnvironment, Registration, Reviewer
+from countersign.domain.selfcheck import able_to_sign
+from countersign.domain.snapshot import Snapshot
+from countersign.service.keeping import Account, Accounts, Certificates, Condition, Definitions, Guards, Report, Statuses
+from countersign.service.ports import Api, ApiError, Clock, NotFoundError
+
+_log = logging.getLogger(__name__)
+
+_ENVIRONMENTS: Final = f"/apis/{GROUP}/{VERSION}/protectedenvironments"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One label to set, or to take away where `value` is None."""
+
+    path: str
+    key: str
+    value: str | None
+
+    @property
+    def patch(self) -> JsonObject:
+        return {"metadata": {"labels": {self.key: self.value}}}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be written. Empty once everything is as it should be, but for `reports`, of which only news is written."""
+
+    labels: tuple[Label, ...]
+    close_registration: bool
+    reports: tuple[Report, ...]
+
+
+def plan(snapshot: Snapshot, accounts: Iterable[Account], left_out: Sequence[str], now: datetime) -> Plan:
+    return Plan(
+        labels=(*_namespace_labels(snapshot), *_account_labels(snapshot, accounts)),
+        close_registration=registration_is_due(snapshot, now),
+        reports=(*_identity_reports(snapshot, left_out), *_reviewer_reports(snapshot, now), *_environment_reports(snapshot, now)),
+    )
+
+
+def _namespace_labels(snapshot: Snapshot) -> Iterable[Label]:
+    for name, namespace in sorted(snapshot.namespaces.items()):
+        level = level_of(namespace, snapshot.environments.values())
+        if namespace.labels.get(LABEL_PROTECTED) != level and not namespace.meta.deleting:
+            yield Label(f"/api/v1/namespaces/{name}", LABEL_PROTECTED, level)
+
+
+def _account_labels(snapshot: Snapshot, accounts: Iterable[Account]) -> Iterable[Label]:
+    """Agents' accounts bear their agent's name.
+
+    From others it is taken only where it names an agent that is no more: what an agent creates bears it too, accounts like all else.
+    """
+    known = {label_value(name) for name in snapshot.identities}
+    for account in accounts:
+        groups = frozenset({"system:authenticated", "system:serviceaccounts", f"system:serviceaccounts:{account.namespace}"})
+        who = snapshot.directory.identify(UserInfo(f"{SERVICE_ACCOUNT}{account.namespace}:{account.name}", groups=groups))
+        path = f"/api/v1/namespaces/{account.namespace}/serviceaccounts/{account.name}"
+        present = account.labels.get(LABEL_AGENT)
+        if isinstance(who, Agent):
+            wanted = label_value(who.identities[0])
+            if present != wanted:
+                yield Label(path, LABEL_AGENT, wanted)
+        elif present is not None and present not in known:
+            yield Label(path, LABEL_AGENT, None)
+
+
+def registration_is_due(snapshot: Snapshot, now: datetime) -> bool:
+    """Whether registration is to be closed: enough people for every environment, and one change request approved (docs/rules.md)."""
+    default = snapshot.default
+    if default is None or default.registration is Registration.CLOSED:
+        return False
+    enough = all(
+        len(able_to_sign(environment, snapshot, now)) >= environment.approvals.required for environment in snapshot.environments.values()
+    )
+    return enough and any(tally(request, snapshot, now=now).quorum_at is not None for request in snapshot.requests.values())
+
+
+def _identity_reports(snapshot: Snapshot, left_out: Sequence[str]) -> Iterable[Report]:
+    for name, identity in sorted(snapshot.identities.items()):
+        if name in left_out:
+            sentence = "There is no room for so many single names: use globs or groups. Its requests are not held back."
+            condition = Condition("InForce", holds=False, reason="TooManyAgents", message=sentence)
+        else:
+            condition = Condition(
+                "InForce", holds=True, reason="Compiled", message="The API server holds back what this agent may not do alone."
+            )
+        yield Report("agentidentities", identity.meta, (condition,))
+
+
+def _reviewer_reports(snapshot: Snapshot, now: datetime) -> Iterable[Report]:
+    for reviewer in sorted(snapshot.reviewers.values(), key=lambda reviewer: reviewer.meta.name):
+        yield Report("reviewers", reviewer.meta, (_can_sign(reviewer, now),))
+
+
+def _can_sign(reviewer: Reviewer, now: datetime) -> Condition:
+    good = [key.name for key in reviewer.keys if key.not_after is None or now < key.not_after]
+    if good:
+        return Condition("CanSign", holds=True, reason="HasKey", message=f"Signs with {', '.join(good)}.")
+    if reviewer.keys:
+        return Condition("CanSign", holds=False, reason="KeysExpired", message="All keys have expired: register a new one.")
+    return Condition("CanSign", holds=False, reason="NoKey", message="No key is registered: this person can sponsor agents, but not sign.")
+
+
+def _environment_reports(snapshot: Snapshot, now: datetime) -> Iterable[Report]:
+    in_force = Condition(
+        "InForce", holds=True, reason="Compiled", message="The API server sends what this environment guards to the webhook."
+    )
+    for environment in sorted(snapshot.environments.values(), key=lambda environment: environment.meta.name):
+        yield Report("protectedenvironments", environment.meta, (in_force, _satisfiable(environment, snapshot, now)))
+
+
+def _satisfiable(environment: ProtectedEnvironment, snapshot: Snapshot, now: datetime) -> Condition:
+    people = able_to_sign(environment, snapshot, now)
+    required = environment.approvals.required
+    count = f"{required} {'signature is' if required == 1 else 'signatures are'} required, {len(people)} people could sign"
+    if len(people) >= required:
+        return Condition("Satisfiable", holds=True, reason="EnoughReviewers", message=f"{count}.")
+    return Condition("Satisfiable", holds=False, reason="TooFewReviewers", message=f"{count}: register more Reviewers, or require fewer.")
+
+
+class Protection:
+    """One `reconcile` brings everything to its place; what fails is tried again at the next."""
+
+    def __init__(
+        self,
+        api: Api,
+        clock: Clock,
+        *,
+        definitions: Definitions,
+        certificates: Certificates,
+        guards: Guards,
+        accounts: Accounts,
+        statuses: Statuses,
+    ) -> None:
+        self._api = api
+        self._clock = clock
+        self._definitions = definitions
+        self._certificates = certificates
+        self._guards = guards
+        self._accounts = accounts
+        self._statuses = statuses
+
+    async def reconcile(self, snapshot: Snapshot) -> Plan:
+        """Guards before all else. Raises ApiError."""
+        await self._definitions.ensure()
+        bundle = await self._certificates.ensure()
+        identities, environments = tuple(snapshot.identities.values()), tuple(snapshot.environments.values())
+        left_out = await self._guards.keep(identities, environments, bundle)
+        made = plan(snapshot, self._accounts.all(), left_out, self._clock.now())
+        await self.act(made)
+        return made
+
+    async def act(self, made: Plan) -> None:
+        """Raises the first ApiError, once all has been tried."""
+        failed: ApiError | None = None
+        for label in made.labels:
+            failed = await self._label(label) or failed
+        if made.close_registration:
+            await self._api.patch(f"{_ENVIRONMENTS}/{DEFAULT_ENVIRONMENT}", {"spec": {"registration": Registration.CLOSED.value}})
+            _log.info("registration is closed: from now on a new reviewer or key has to be signed for")
+        for report in made.reports:
+            await self._statuses.report(report)
+        if failed is not None:
+            raise failed
+
+    async def _label(self, label: Label) -> ApiError | None:
+        try:
+            await self._api.patch(label.path, label.patch)
+        except NotFoundError:
+            return None
+        except ApiError as error:
+            _log.warning("cannot label %s: %s", label.path, error)
+            return error
+        return None
