@@ -1,0 +1,74 @@
+"""One cluster for all end-to-end suites, started before the first test and never skipped in silence."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.controlplane.cluster import Cluster, running_cluster
+from tests.controlplane.errors import HarnessError
+from tests.e2e.people import People, register_everybody
+from tests.e2e.story import Story
+
+_CLUSTER = pytest.StashKey[Cluster]()
+_NOT_RUN = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[_NOT_RUN] = {}
+    if (os.environ.get("CLUSTER") or "local") == "local":
+        return
+    for item in items:
+        if marker := item.get_closest_marker("local_only"):
+            reason = str(marker.kwargs.get("reason") or marker.args[0])
+            config.stash[_NOT_RUN][item.nodeid] = reason
+            item.add_marker(pytest.mark.skip(reason=f"LOCAL ONLY: {reason}"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    not_run = config.stash.get(_NOT_RUN, {})
+    if not_run:
+        title = f"NOT RUN on {os.environ['CLUSTER']}: {len(not_run)} cases, which CLUSTER=local runs"
+        terminalreporter.section(title, red=True, bold=True)
+        for case, reason in not_run.items():
+            terminalreporter.line(f"{case}: {reason}", red=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """The cluster is up before the first test: building it may take longer than any one test is given."""
+    wanted = any("cluster" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("skip") for item in session.items)
+    if session.config.option.collectonly or session.testsfailed or not wanted:
+        return (yield)
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    with ExitStack() as stack:
+        try:
+            with capture.global_and_fixture_disabled() if capture else ExitStack():
+                session.config.stash[_CLUSTER] = stack.enter_context(running_cluster())
+        except HarnessError as error:
+            pytest.exit(f"no cluster, so nothing was tested: {error}", returncode=pytest.ExitCode.INTERNAL_ERROR)
+        return (yield)
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """The one cluster of the session, with Countersign in force."""
+    return request.config.stash[_CLUSTER]
+
+
+@pytest.fixture(scope="session")
+def story(cluster: Cluster) -> Iterator[Story]:
+    """Its names are of this session only, so that a cluster that was up before serves as well as a fresh one."""
+    told = Story(cluster, secrets.token_hex(2))
+    yield told
+    told.clear_up()
+
+
+@pytest.fixture(scope="session")
+def people(story: Story) -> People:
+    """Everybody who signs, or must not, in these suites; registered whether or not registration is still open."""
+    return register_everybody(story)
