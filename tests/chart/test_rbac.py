@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from countersign.domain.resources import AgentIdentity, Meta, ProtectedEnvironment, ProtectFrom, Subject, SubjectKind
+from countersign.wire.guards import Site, guards
+from countersign.wire.shards import MAX_SHARDS, SHARD_NAMES
 from tests.chart.rendering import NAMED, NAMESPACE, OUT_OF_CLUSTER, Chart
 
 OURS = {"agentidentities", "reviewers", "protectedenvironments", "changerequests", "approvals"}
@@ -104,7 +107,7 @@ def test_listed_kinds_are_gathered_by_label(chart: Chart) -> None:
 def test_what_the_operator_writes_of_ours(chart: Chart) -> None:
     writes = {grant[1:] for grant in granted(chart, "countersign-operator") if grant[0] == GROUP and grant[2] not in READS}
     assert writes == {
-        *((f"{kind}/status", verb, "") for kind in OURS for verb in ("update", "patch")),
+        *((f"{kind}/status", "patch", "") for kind in OURS),
         ("changerequests", "delete", ""),
         ("approvals", "delete", ""),
         ("protectedenvironments", "patch", "default"),
@@ -122,6 +125,21 @@ def test_the_operator_changes_no_crd_but_ours(chart: Chart) -> None:
     held = {grant for grant in granted(chart, "countersign-operator") if grant[1] == "customresourcedefinitions"}
     assert {grant[3] for grant in held if grant[2] in {"update", "patch"}} == {f"{kind}.{GROUP}" for kind in OURS}
     assert not [grant for grant in held if grant[2] in {"delete", "deletecollection"}]
+
+
+def test_the_operator_changes_its_own_guards_and_no_others(chart: Chart) -> None:
+    """Compiled for as many agents as there is room for: every guard that there can be, by the name that RBAC lets it be changed under."""
+    identities = [
+        AgentIdentity(Meta(f"agent-{number}"), (Subject(SubjectKind.SERVICE_ACCOUNT, f"a{number}", "agents"),), ("alice",))
+        for number in range(SHARD_NAMES * MAX_SHARDS)
+    ]
+    environment = ProtectedEnvironment(Meta("default"), ProtectFrom.EVERYONE)
+    site = Site("uid", NAMESPACE, "", b"", mutating=True)
+    compiled = {(guard.collection, guard.name) for guard in guards(site, identities, [environment])}
+    held = {grant for grant in granted(chart, "countersign-operator") if grant[0] == ADMISSION}
+    for verb in ("update", "delete"):
+        assert {(resource, name) for _, resource, allowed, name in held if allowed == verb} == compiled
+    assert {grant[1:3] for grant in held if not grant[3]} == {(kind, verb) for kind, _ in compiled for verb in (*READS, "create")}
 
 
 def test_the_operator_deletes_nothing_of_anybody_else(chart: Chart) -> None:
