@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
 STAGES := lint types imports unit e2e
 # Named by what they are not, so that no new suite is forgotten.
-ON_A_CLUSTER := tests/e2e tests/jailbreak
+ON_A_CLUSTER := tests/e2e tests/jailbreak tests/docs/test_commands.py
 CRDS := charts/countersign/crds
 
 .PHONY: help venv generate lint format types imports unit e2e test up down logs demo bench
