@@ -116,6 +116,9 @@ def create_if_absent(api: Api, collection: str, manifest: dict[str, Any]) -> Non
     Waits while admission is unable to answer (a webhook that has just started); a refusal is an error at once.
     """
     deadline = time.monotonic() + ADMISSION_PATIENCE
+    # Admission is asked before the API server sees that the name is taken: what is there must not wait for signatures.
+    if api.exists(f"{collection}/{manifest['metadata']['name']}"):
+        return
     while True:
         answer = api.request("POST", collection, manifest)
         if answer.ok or answer.body.get("reason") == "AlreadyExists":
