@@ -85,6 +85,10 @@ class GuardKeeper:
                 _log.error("the guard %s %s was %s; it is back", known.guard.kind, known.guard.name, what)
                 self._told(known.guard, what)
 
+    def let_go(self) -> None:
+        """Put nothing back from now on: another process is about to lead."""
+        self._kept.clear()
+
     def doubt(self, collection: str, document: JsonObject) -> None:
         """Forget what is known of a guard, so that the next `keep` writes it whatever it finds."""
         self._kept.pop(f"/apis/{API}/{collection}/{text(document, 'metadata', 'name')}", None)

@@ -39,8 +39,7 @@ async def _run(settings: Settings) -> int:
     logging.getLogger("kopf").setLevel(logging.DEBUG if settings.log_level == "debug" else logging.WARNING)  # it tells of every event
     parts = build_operator(settings)
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    _obey_signals(stop)
     site = await _listen(parts)
     try:
         return await _until(stop, parts)
@@ -59,22 +58,28 @@ async def _until(stop: asyncio.Event, parts: Operator) -> int:
         await _cancel(acquiring)
         return 0
     parts.metrics.leading(True)
+    return await _lead(stopping, stop, parts)
+
+
+async def _lead(stopping: asyncio.Task[Any], stop: asyncio.Event, parts: Operator) -> int:
     kopf_stop = asyncio.Event()
-    working = [
-        asyncio.create_task(parts.lease.hold(), name="lease"),
-        asyncio.create_task(_work(parts), name="upkeep"),
-        asyncio.create_task(_watch(parts, kopf_stop), name="watches"),
-    ]
-    done, _ = await asyncio.wait([stopping, *working], return_when=asyncio.FIRST_COMPLETED)
-    kopf_stop.set()
-    clean = done <= {stopping, working[-1]}  # kopf ends by itself on a signal
+    watches = asyncio.create_task(_watch(parts, stop, kopf_stop), name="watches")
+    working = [asyncio.create_task(parts.lease.hold(), name="lease"), asyncio.create_task(_work(parts), name="upkeep")]
+    done, _ = await asyncio.wait([stopping, watches, *working], return_when=asyncio.FIRST_COMPLETED)
     for task in done - {stopping}:
-        if not clean or task.exception() is not None:
-            clean = False
-            _log.critical("%s ended, and so does the operator", task.get_name(), exc_info=task.exception())
-    await _cancel(stopping, *working[:-1])
-    await asyncio.gather(working[-1], return_exceptions=True)
-    return 0 if clean else 1
+        _log.critical("%s ended, and so does the operator", task.get_name(), exc_info=task.exception())
+    # kopf cancels at its end whatever task was begun after its start, so it ends last; what it still hears is acted on no more.
+    parts.guards.let_go()
+    await _cancel(stopping, *working)
+    await parts.lease.release()
+    kopf_stop.set()
+    await asyncio.gather(watches, return_exceptions=True)
+    return 0 if done == {stopping} else 1
+
+
+def _obey_signals(stop: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:
@@ -99,16 +104,28 @@ async def _work(parts: Operator) -> None:
 # ── kopf ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _watch(parts: Operator, stop: asyncio.Event) -> None:
-    await kopf.operator(
-        registry=handlers(parts), settings=_kopf_settings(), standalone=True, clusterwide=True, stop_flag=stop, memo=kopf.Memo()
-    )
+async def _watch(parts: Operator, stop: asyncio.Event, kopf_stop: asyncio.Event) -> None:
+    ready = asyncio.Event()
+
+    async def take_signals_back() -> None:
+        await ready.wait()
+        _obey_signals(stop)  # kopf has taken them at its start; the order in which the parts end is ours
+
+    taking = asyncio.create_task(take_signals_back())
+    try:
+        await kopf.operator(
+            registry=handlers(parts), settings=_kopf_settings(), standalone=True, clusterwide=True, stop_flag=kopf_stop, ready_flag=ready
+        )
+    finally:
+        taking.cancel()
 
 
 def _kopf_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.scanning.disabled = True  # else it watches every CRD and namespace of the cluster to see what it may watch
     settings.posting.enabled = False
+    settings.queueing.exit_timeout = 0.2
+    settings.queueing.idle_timeout = 0.5
     settings.watching.server_timeout = 300
     settings.watching.connect_timeout = 10
     return settings
