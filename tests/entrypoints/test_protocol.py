@@ -110,9 +110,9 @@ def test_a_service_that_thinks_longer_than_a_request_may_arrive_is_not_cut_off(s
 def test_who_does_not_read_is_closed(start: Start) -> None:
     webhook = start(write=0.5)
     connection = webhook.raw()
-    connection.sendall(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n" * 10_000)
-    time.sleep(2)
-    assert until_closed(connection, within=5).count(b"HTTP/1.1 200 OK") < 10_000
+    connection.settimeout(5)
+    with pytest.raises((ConnectionError, ssl.SSLError)):
+        connection.sendall(request(review("n" * 200_000)) * 200)
     assert webhook.ask("GET", "/livez") == (200, "ok")
 
 
@@ -121,7 +121,9 @@ def test_who_does_not_read_is_closed(start: Start) -> None:
 
 def test_a_large_head_gets_a_sentence_and_is_closed(start: Start) -> None:
     connection = start(head=4096).raw()
-    connection.sendall(b"POST /validate HTTP/1.1\r\nx: " + b"a" * 8192)
+    connection.sendall(b"POST /validate HTTP/1.1\r\nx: ")
+    time.sleep(0.2)
+    connection.sendall(b"a" * 8192)
     assert until_closed(connection, within=3).startswith(b"HTTP/1.1 431 ")
 
 
@@ -190,6 +192,17 @@ def test_an_idle_connection_is_closed_in_the_end(start: Start) -> None:
     assert time.monotonic() - began > 0.7
 
 
+def test_many_small_requests_at_once_are_no_large_head(start: Start) -> None:
+    webhook = start(head=4096)
+    connection = webhook.raw()
+    connection.settimeout(5)
+    connection.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n" * 1000 + b"GET /li")
+    data = b""
+    while data.count(b"HTTP/1.1 200 OK") < 1000:
+        data += connection.recv(65536)
+    assert b" 431 " not in data
+
+
 def test_requests_that_come_at_once_are_answered_in_turn(shared: Webhook) -> None:
     connection = shared.raw()
     connection.sendall(request(review("one")) + request(review("two")))
@@ -256,13 +269,15 @@ def test_certificates_change_without_a_failed_request(start: Start) -> None:
     threads = [threading.Thread(target=on_new_connections), threading.Thread(target=on_one_connection)]
     for thread in threads:
         thread.start()
-    for kind, _ in zip(cycle([rsa_key, ec_key]), range(12), strict=False):
-        issued = webhook.authority.issue(kind())
-        webhook.serve(issued)
-        wait_for(issued.serial, webhook)
-    stop.set()
-    for thread in threads:
-        thread.join(10)
+    try:
+        for kind, _ in zip(cycle([rsa_key, ec_key]), range(12), strict=False):
+            issued = webhook.authority.issue(kind())
+            webhook.serve(issued)
+            wait_for(issued.serial, webhook)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(10)
     assert failures == []
     assert min(done) > 50
 

@@ -53,7 +53,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._begun = False  # the first byte of a request is here, its last one is not
         self._head_open = False
-        self._received = 0
+        self._received = self._arriving = 0
         self._idle_since = 0.0
         self._deadline: asyncio.TimerHandle | None = None
         self._blocked: asyncio.TimerHandle | None = None
@@ -93,6 +93,7 @@ class Connection(HttpToolsProtocol):
     # --- what comes in
 
     def data_received(self, data: bytes) -> None:
+        self._arriving = len(data)
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -111,7 +112,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._begun = self._head_open = True
-        self._received = 0
+        self._received = -self._arriving  # where in these bytes it begins is not known: what follows them counts
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
