@@ -7,9 +7,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 from countersign.domain.classify import fixed_losses
-from countersign.domain.document import JsonObject, items, text
+from countersign.domain.document import JsonObject, text
 from countersign.domain.errors import CountersignError, UnableError
 from countersign.domain.names import GROUP, VERSION
 from countersign.domain.resources import Approval, ChangeRequest, Losses, Namespace, Target
@@ -17,6 +18,8 @@ from countersign.domain.snapshot import Snapshot
 from countersign.domain.statement import act_of
 from countersign.service.ports import Api, ApiError, Look, NotFoundError, Question
 from countersign.wire import resources as wire
+from countersign.wire.errors import WireError
+from countersign.wire.lists import listed
 
 _METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _OURS: Final = f"/apis/{GROUP}/{VERSION}"
@@ -55,6 +58,7 @@ class ApiLiveLook:
                 approvals = [tasks.create_task(self._approvals(name, timeout)) for name in names]
                 namespace = tasks.create_task(self._namespace(question.namespace, timeout))
                 losses = tasks.create_task(self.losses(question.losses, timeout=timeout) if question.losses else _nothing())
+                records = tasks.create_task(self._records(timeout)) if question.all_requests else None
         except* (ApiError, CountersignError, TimeoutError) as errors:
             raise UnableError(f"the live look at the cluster failed ({_first(errors)}).") from errors
         live = namespace.result()
@@ -63,7 +67,11 @@ class ApiLiveLook:
             identities=identities.result(),
             reviewers=reviewers.result(),
             environments=environments.result(),
-            **_overlay(known, names, [task.result() for task in requests], [task.result() for task in approvals]),
+            **(
+                records.result()
+                if records
+                else _overlay(known, names, [task.result() for task in requests], [task.result() for task in approvals])
+            ),
             namespaces=_with_namespace(known.namespaces, question.namespace, live),
         )
         return Look(snapshot, live, losses.result())
@@ -73,16 +81,16 @@ class ApiLiveLook:
         fixed = fixed_losses(target)
         if fixed is not None:
             return fixed
-        home = f"/api/v1/namespaces/{target.name}"
+        home = _namespace_path(target.name)
         try:
             claims, services = await asyncio.gather(
                 self._api.get(f"{home}/persistentvolumeclaims", accept=_METADATA, timeout=timeout),
                 self._api.get(f"{home}/services", timeout=timeout),
             )
-        except ApiError as error:
+            balancers = sum(1 for service in listed(services) if text(service, "spec", "type") == "LoadBalancer")
+            return Losses(volumes=len(listed(claims)), load_balancers=balancers)
+        except (ApiError, WireError) as error:
             raise UnableError(f"what would be lost could not be counted ({error}).") from error
-        balancers = sum(1 for service in items(services, "items") if text(service, "spec", "type") == "LoadBalancer")
-        return Losses(volumes=len(items(claims, "items")), load_balancers=balancers)
 
     async def target(self, target: Target, *, timeout: float) -> JsonObject | None:
         """Raises UnableError, which names the role to grant where the kind may not be read."""
@@ -102,16 +110,16 @@ class ApiLiveLook:
         """Raises UnableError."""
         query = {"fieldSelector": f"spec.changeRequest={request}"}
         try:
-            return len(items(await self._api.get(f"{_OURS}/approvals", query=query, accept=_METADATA, timeout=timeout), "items"))
-        except ApiError as error:
+            return len(listed(await self._api.get(f"{_OURS}/approvals", query=query, accept=_METADATA, timeout=timeout)))
+        except (ApiError, WireError) as error:
             raise UnableError(f"the approvals could not be read ({error}).") from error
 
     async def _settings(self, kind: _Kind, known: Mapping[str, Any], timeout: float) -> Mapping[str, Any]:
         page = await self._api.get(f"{_OURS}/{kind.plural}", accept=_METADATA, timeout=timeout)
-        listed = [wire.parse_meta(item) for item in items(page, "items")]
+        metas = [wire.parse_meta(item) for item in listed(page)]
         # Taken now: the memory goes on changing while the rest is fetched.
-        kept = {meta.name: known[meta.name] for meta in listed if _is_same(known.get(meta.name), meta.uid, meta.resource_version)}
-        changed = [meta.name for meta in listed if meta.name not in kept]
+        kept = {meta.name: known[meta.name] for meta in metas if _is_same(known.get(meta.name), meta.uid, meta.resource_version)}
+        changed = [meta.name for meta in metas if meta.name not in kept]
         fetched = await asyncio.gather(*(self._setting(kind, name, timeout) for name in changed))
         return kept | {name: setting for name, setting in zip(changed, fetched, strict=True) if setting is not None}
 
@@ -123,10 +131,24 @@ class ApiLiveLook:
 
     async def _approvals(self, name: str, timeout: float) -> tuple[Approval, ...]:
         page = await self._api.get(f"{_OURS}/approvals", query={"fieldSelector": f"spec.changeRequest={name}"}, timeout=timeout)
-        return tuple(wire.parse_approval(item) for item in items(page, "items"))
+        return tuple(wire.parse_approval(item) for item in listed(page))
 
     async def _namespace(self, name: str, timeout: float) -> Namespace | None:
-        return await self._or_none(f"/api/v1/namespaces/{name}", wire.parse_namespace, timeout) if name else None
+        return await self._or_none(_namespace_path(name), wire.parse_namespace, timeout) if name else None
+
+    async def _records(self, timeout: float) -> dict[str, Any]:
+        """All change requests and all approvals, as a snapshot has them."""
+        requests, approvals = await asyncio.gather(
+            self._api.get(f"{_OURS}/changerequests", timeout=timeout), self._api.get(f"{_OURS}/approvals", timeout=timeout)
+        )
+        by_name = {request.meta.name: request for request in map(wire.parse_change_request, listed(requests))}
+        rounds: dict[str, list[ChangeRequest]] = {}
+        for request in by_name.values():
+            rounds.setdefault(act_of(request), []).append(request)
+        signed: dict[str, list[Approval]] = {}
+        for approval in map(wire.parse_approval, listed(approvals)):
+            signed.setdefault(approval.change_request, []).append(approval)
+        return {"requests": by_name, "rounds": rounds, "approvals": signed}
 
     async def _or_none(self, path: str, parse: Callable[[JsonObject], T], timeout: float) -> T | None:
         try:
@@ -140,9 +162,14 @@ _FORBIDDEN: Final = 403
 
 def target_path(target: Target) -> str:
     """The API path of a target, at the version that the request named."""
-    root = f"/apis/{target.group}/{target.version}" if target.group else f"/api/{target.version}"
-    within = f"/namespaces/{target.namespace}" if target.namespace else ""
-    return f"{root}{within}/{target.resource}/{target.name}"
+    version = quote(target.version, safe="")
+    root = f"/apis/{quote(target.group, safe='')}/{version}" if target.group else f"/api/{version}"
+    within = f"/namespaces/{quote(target.namespace, safe='')}" if target.namespace else ""
+    return f"{root}{within}/{quote(target.resource, safe='')}/{quote(target.name, safe='')}"
+
+
+def _namespace_path(name: str) -> str:
+    return f"/api/v1/namespaces/{quote(name, safe='')}"
 
 
 async def _nothing() -> Losses:

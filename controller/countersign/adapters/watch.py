@@ -9,17 +9,20 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
-from countersign.domain.document import JsonObject, items, text
+from countersign.domain.document import JsonObject, mapping, text
 from countersign.domain.errors import UnableError
 from countersign.domain.names import GROUP, VERSION
 from countersign.domain.snapshot import Snapshot
 from countersign.service.ports import Api, ApiError, Clock, GoneError
+from countersign.wire.errors import WireError
+from countersign.wire.lists import listed
 
 _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
 _WATCHES_WITHIN_BOUND: Final = 3
+_EVENTS: Final = frozenset({"ADDED", "MODIFIED", "DELETED", "BOOKMARK"})
 
 
 class Store(Protocol):
@@ -77,25 +80,28 @@ class Watches:
                 pause = _FIRST_PAUSE
             except GoneError:
                 version = ""
-            except ApiError as error:
+            except (ApiError, WireError) as error:
                 _log.warning("watching %s: %s", plural, error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _list(self, plural: str) -> str:
         page = await self._api.get(path_of(plural), timeout=60)
-        self._store.replace(plural, items(page, "items"))
+        self._store.replace(plural, listed(page))
         self._touch(plural)
         return text(page, "metadata", "resourceVersion")
 
     async def _watch(self, plural: str, version: str) -> str:
         seconds = max(1, int(self._stale_after / _WATCHES_WITHIN_BOUND))
         async for event in self._api.watch(path_of(plural), resource_version=version, seconds=seconds):
+            kind, document = text(event, "type"), mapping(event, "object")
+            heard = text(document, "metadata", "resourceVersion")
+            if kind not in _EVENTS or not heard:
+                raise WireError(f"the API server sent an event that is none ({kind or 'no type'})")
             self._touch(plural)
-            document: JsonObject = event["object"]
-            version = text(document, "metadata", "resourceVersion") or version
-            if event["type"] != "BOOKMARK":
-                self._store.apply(plural, event["type"], document)
+            if kind != "BOOKMARK":
+                self._store.apply(plural, kind, document)
+            version = heard
         self._touch(plural)
         return version
 

@@ -24,7 +24,7 @@ from countersign.domain.resources import (
 from countersign.domain.snapshot import Snapshot
 from countersign.domain.sshkey import KeyRefused, PublicKey, parse_public_key
 from countersign.domain.sshsig import APPROVE, REJECT, SignatureRefused, parse_signature, verify
-from countersign.domain.statement import render, timestamp
+from countersign.domain.statement import act_of, render, timestamp
 
 
 class Fault(StrEnum):
@@ -118,11 +118,11 @@ def standing(
     now: datetime,
     *,
     environments: Iterable[ProtectedEnvironment] = (),
-    sponsors: Iterable[str] = (),
+    who: Agent | Human | Machine | None = None,
     losses: Losses | None = None,
 ) -> Standing:
-    """Where the round stands. `environments` and `sponsors` add those that match now; `losses` None: not recounted."""
-    result = tally(request, snapshot, environments=environments, sponsors=sponsors, now=now)
+    """Where the round stands. `environments` adds those that match now, `who` whoever asks now; `losses` None: not recounted."""
+    result = tally(request, snapshot, environments=environments, who=who, now=now)
     if result.rejection is not None:
         return Standing(Phase.REJECTED, result, f"{result.rejection.reviewer} rejected it: {result.rejection.comment or 'no comment'}")
     if losses is not None and losses.exceed(request.losses):
@@ -142,12 +142,14 @@ def tally(
     *,
     now: datetime,
     environments: Iterable[ProtectedEnvironment] = (),
-    sponsors: Iterable[str] = (),
+    who: Agent | Human | Machine | None = None,
 ) -> Tally:
     """Count the signatures on a request: one per person, verified against the keys as they are now."""
-    barred_people = frozenset(sponsors) | frozenset(request.requester.sponsors) | _sponsors_now(request, snapshot)
+    barred_people = frozenset(request.requester.sponsors) | _sponsors_now(request, snapshot) | _barred_by(who)
+    judged = _judged(request, snapshot, environments)
     approvals = sorted(snapshot.approvals.get(request.meta.name, ()), key=_by_time)
     votes: dict[str, Vote] = {}
+    keys: set[bytes] = set()
     refused: dict[str, str] = {}
     rejection = next((approval for approval in approvals if approval.verdict is Verdict.REJECT), None)
     for approval in approvals:
@@ -157,11 +159,19 @@ def tally(
             refused[approval.meta.name] = f"{approval.reviewer} has signed already; one person counts once."
             continue
         try:
-            votes[approval.reviewer] = _vote(approval, request, snapshot, barred_people, now)
+            vote, key = _vote(approval, request, snapshot, barred_people, now)
+            _check_use(vote, judged, snapshot)
         except ApprovalRefused as refusal:
             refused[approval.meta.name] = str(refusal)
-    judged = _judged(request, snapshot, environments)
-    more = _one_more(request, snapshot)
+            continue
+        if key in keys:
+            refused[approval.meta.name] = (
+                f"The key {vote.key} of {vote.reviewer} has signed already in another's name; one key counts once."
+            )
+            continue
+        keys.add(key)
+        votes[approval.reviewer] = vote
+    more = _one_more(request, snapshot, who)
     judgements = tuple(_judge(environment, tuple(votes.values()), snapshot, more) for environment in judged)
     required = max([request.required, *(judgement.required for judgement in judgements)])
     quorum_at = _quorum(tuple(votes.values()), required, judgements)
@@ -198,12 +208,17 @@ def check(approval: Approval, request: ChangeRequest | None, creator: UserInfo, 
     key, public = _prove(approval, reviewer, request, now)
     vote = Vote(approval.meta.name, reviewer.meta.name, key.name, public.hardware, now)
     # 5. Whether it counts for any environment.
-    _check_use(vote, request, snapshot)
+    _check_use(vote, _judged(request, snapshot, ()), snapshot)
     # 6. Whether the round is still open.
     state = standing(request, snapshot, now)
     if state.phase in (Phase.REJECTED, Phase.ENDED):
         raise ApprovalRefused(
             Fault.ENDED, f"The change request {request.meta.name} has ended: {state.why}. Only a new request can be signed."
+        )
+    later = max(snapshot.rounds.get(act_of(request), ()), key=_round, default=request)
+    if later.round > request.round:
+        raise ApprovalRefused(
+            Fault.ENDED, f"The change request {request.meta.name} has ended: sign the one that came after it, {later.meta.name}."
         )
     return vote
 
@@ -253,7 +268,7 @@ def _check_bearer(name: str, reviewer: Reviewer | None, request: ChangeRequest, 
             Fault.SPONSOR, f"{name} is a sponsor of the agent that asked ({request.requester.username}); a second person has to sign."
         )
     for username in reviewer.usernames:
-        match snapshot.directory.identify(UserInfo(username)):
+        match snapshot.directory.named(username):
             case Agent():
                 raise ApprovalRefused(Fault.AGENT, f"{username}, a username of {name}, is an agent's; agents do not sign.")
             case Machine():
@@ -295,7 +310,10 @@ def _registered(signed_by: PublicKey, reviewer: Reviewer) -> tuple[ReviewerKey, 
     )
 
 
-def _vote(approval: Approval, request: ChangeRequest, snapshot: Snapshot, barred_people: frozenset[str], now: datetime) -> Vote:
+def _vote(
+    approval: Approval, request: ChangeRequest, snapshot: Snapshot, barred_people: frozenset[str], now: datetime
+) -> tuple[Vote, bytes]:
+    """The vote, and the key that signed it."""
     created = approval.meta.created
     if created is None or created > request.expires_at:
         raise ApprovalRefused(Fault.LATE, f"It was created after the change request expired ({timestamp(request.expires_at)}).")
@@ -304,11 +322,10 @@ def _vote(approval: Approval, request: ChangeRequest, snapshot: Snapshot, barred
     _check_bearer(approval.reviewer, reviewer, request, snapshot, barred_people)
     assert reviewer is not None
     key, public = _prove(approval, reviewer, request, now)
-    return Vote(approval.meta.name, reviewer.meta.name, key.name, public.hardware, created)
+    return Vote(approval.meta.name, reviewer.meta.name, key.name, public.hardware, created), public.blob
 
 
-def _check_use(vote: Vote, request: ChangeRequest, snapshot: Snapshot) -> None:
-    environments = _judged(request, snapshot, ())
+def _check_use(vote: Vote, environments: tuple[ProtectedEnvironment, ...], snapshot: Snapshot) -> None:
     if not environments or any(_counts(vote, environment, snapshot) for environment in environments):
         return
     if not any(_in_team(vote.reviewer, environment, snapshot) for environment in environments):
@@ -355,12 +372,25 @@ def _quorum(votes: tuple[Vote, ...], required: int, judgements: tuple[Judgement,
     return max(moments)
 
 
-def _one_more(request: ChangeRequest, snapshot: Snapshot) -> int:
+def _one_more(request: ChangeRequest, snapshot: Snapshot, who: Agent | Human | Machine | None) -> int:
     """A human requester who is nobody registered (a shared admin account) needs one signature more (invariant 3)."""
+    if isinstance(who, Human) and not who.reviewer:
+        return 1
     username = request.requester.username
     if request.requester.agents or username.startswith("system:"):
         return 0
     return 0 if any(username in reviewer.usernames for reviewer in snapshot.reviewers.values()) else 1
+
+
+def _barred_by(who: Agent | Human | Machine | None) -> frozenset[str]:
+    """Who asks now may bear another name than who asked first: agents that only globs and groups match share an act."""
+    match who:
+        case Agent(username=username, sponsors=sponsors):
+            return frozenset((username, *sponsors))
+        case Human(username=username) | Machine(username=username):
+            return frozenset((username,))
+        case None:
+            return frozenset()
 
 
 def _sponsors_now(request: ChangeRequest, snapshot: Snapshot) -> frozenset[str]:
@@ -369,7 +399,7 @@ def _sponsors_now(request: ChangeRequest, snapshot: Snapshot) -> frozenset[str]:
     for name in request.requester.agents:
         if identity := snapshot.identities.get(name):
             sponsors.update(identity.sponsors)
-    match snapshot.directory.identify(UserInfo(request.requester.username)):
+    match snapshot.directory.named(request.requester.username):
         case Agent(sponsors=more):
             sponsors.update(more)
         case Human() | Machine():
@@ -389,6 +419,10 @@ def _eligible(
         if reviewer.keys and (not environments or any(_in_team(name, environment, snapshot) for environment in environments)):
             names.append(name)
     return tuple(names)
+
+
+def _round(request: ChangeRequest) -> int:
+    return request.round
 
 
 def _by_time(approval: Approval) -> tuple[float, str]:

@@ -62,11 +62,12 @@ class Relabelling:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A write to an identity, a reviewer or an environment."""
+    """A write to an identity, a reviewer or an environment. `generated`: the API server made up its name (generateName)."""
 
     target: Target
     change: Change
     operation: Operation
+    generated: bool = False
 
     @property
     def kind(self) -> GroupResource:
@@ -149,7 +150,8 @@ def _setting(request: Request) -> Setting | Misunderstood:
             change = Change(old=digest_deleted(old, generation=True), lines=change_lines(old, {}))
         case _:
             return Misunderstood(f"The {request.operation} of {request.kind} does not show the objects it is about.")
-    return Setting(_target(request), change, request.operation)
+    generated = request.operation is Operation.CREATE and not request.name and bool(text(new, "metadata", "generateName"))
+    return Setting(_target(request), change, request.operation, generated)
 
 
 def _update(old: JsonObject, new: JsonObject, *, generation: bool) -> Change:

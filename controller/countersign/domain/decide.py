@@ -6,10 +6,10 @@ from typing import Final, TypeAlias
 
 from countersign.domain.answer import Reason
 from countersign.domain.approval import Phase, Standing, standing
-from countersign.domain.classify import REVIEWERS, Deletion, GuardedChange, Relabelling, Setting, fixed_losses
-from countersign.domain.identify import Agent, Human, Machine, Requester
+from countersign.domain.classify import Deletion, GuardedChange, Relabelling, Setting, fixed_losses
+from countersign.domain.identify import Agent, Requester
 from countersign.domain.protect import Environments, Hold, hold, losing, matching, may_be_own_work
-from countersign.domain.request import GroupResource, Operation, UserInfo
+from countersign.domain.request import Operation, UserInfo
 from countersign.domain.resources import ChangeRequest, Losses, Mode, Namespace, ProtectedEnvironment
 from countersign.domain.snapshot import Snapshot
 from countersign.domain.statement import act, digest_deleted
@@ -61,6 +61,8 @@ Verdict: TypeAlias = Permit | Withhold
 
 _AGENT_ON_SETTINGS: Final = "Agents never create, change or delete reviewers, agent identities or environments, signed for or not."
 
+_GENERATED: Final = "Give it a name of its own (metadata.name): a generated one cannot be signed for."
+
 
 def decide(facts: Facts) -> Verdict:
     """
@@ -69,7 +71,7 @@ def decide(facts: Facts) -> Verdict:
     3. The requester's own fresh namespace.
     4. What is signed for: this act, or the deletion of the namespace it lies in.
     5. What only environments in Audit mode would hold back.
-    6. Everything else is refused.
+    6. Everything else is refused; what cannot be named again cannot be signed for.
     """
     if isinstance(facts.change, Setting) and isinstance(facts.who, Agent):  # 1
         return Withhold(Reason.FORBIDDEN, sentence=_AGENT_ON_SETTINGS)
@@ -87,7 +89,9 @@ def decide(facts: Facts) -> Verdict:
         return Permit(Reason.COVERED, enforced, *covering)
     if not enforced:  # 5
         return Permit(Reason.AUDIT, remaining)
-    return _withhold(facts, enforced, current, state)  # 6
+    if isinstance(facts.change, Setting) and facts.change.generated:  # 6
+        return Withhold(Reason.FORBIDDEN, enforced, sentence=_GENERATED)
+    return _withhold(facts, enforced, current, state)
 
 
 def holding(change: GuardedChange, who: Requester, user: UserInfo, snapshot: Snapshot) -> Hold:
@@ -166,7 +170,7 @@ def _standing(request: ChangeRequest, facts: Facts, environments: Environments) 
         facts.snapshot,
         facts.now,
         environments=environments,
-        sponsors=_sponsors(facts.who),
+        who=facts.who,
         losses=facts.losses if fixed is None else fixed,
     )
 
@@ -182,7 +186,7 @@ def _covering(facts: Facts, environments: Environments) -> tuple[ChangeRequest, 
     request = current_round(digest, facts.snapshot) if digest else None
     if request is None:
         return None
-    state = standing(request, facts.snapshot, facts.now, environments=environments, sponsors=_sponsors(facts.who), losses=facts.losses)
+    state = standing(request, facts.snapshot, facts.now, environments=environments, who=facts.who, losses=facts.losses)
     return (request, state) if state.phase is Phase.USABLE and _holds_all(state, environments) else None
 
 
@@ -200,20 +204,3 @@ def _withhold(facts: Facts, held: Environments, current: ChangeRequest | None, s
             return Withhold(Reason.PENDING, held, current, state, next_round=current.round + 1)
         case Phase.PENDING | Phase.USABLE:
             return Withhold(Reason.PENDING, held, current, state)
-
-
-def _sponsors(who: Requester) -> tuple[str, ...]:
-    match who:
-        case Agent(sponsors=sponsors):
-            return sponsors
-        case Human() | Machine():
-            return ()
-
-
-def counts_namespace(kind: GroupResource) -> bool:
-    """Whether losses of this kind need a live count."""
-    return kind == GroupResource("", "namespaces")
-
-
-def is_registration(change: GuardedChange) -> bool:
-    return isinstance(change, Setting) and change.kind == REVIEWERS

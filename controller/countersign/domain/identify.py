@@ -100,7 +100,7 @@ Requester: TypeAlias = Agent | Human | Machine
 class Directory:
     """Identities and people, indexed: exact names by lookup, only globs and groups one by one."""
 
-    __slots__ = ("_by_username", "_others", "_people")
+    __slots__ = ("_by_username", "_named", "_others", "_people")
 
     def __init__(self, identities: Iterable[AgentIdentity], reviewers: Iterable[Reviewer]) -> None:
         self._by_username: dict[str, list[tuple[AgentIdentity, Subject]]] = {}
@@ -112,6 +112,7 @@ class Directory:
                 else:
                     self._others.append((identity, subject))
         self._people = {username: reviewer.meta.name for reviewer in reviewers for username in reviewer.usernames}
+        self._named: dict[str, Requester] = {}
 
     def identify(self, user: UserInfo) -> Requester:
         """An agent where any AgentIdentity matches; a machine where it is a ServiceAccount or a `system:` name; else a human."""
@@ -122,6 +123,15 @@ class Directory:
         if user.username.startswith("system:"):
             return Machine(user.username, user.username in BUILTIN_CONTROLLERS)
         return Human(user.username, self._people.get(user.username, ""))
+
+    def named(self, username: str) -> Requester:
+        """Who bears a name, whatever groups come with it. Remembered for people's usernames, which each count of signatures asks for."""
+        known = self._named.get(username)
+        if known is None:
+            known = self.identify(UserInfo(username))
+            if username in self._people:
+                self._named[username] = known
+        return known
 
 
 def identify(user: UserInfo, identities: Iterable[AgentIdentity], reviewers: Iterable[Reviewer]) -> Requester:

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from countersign.domain.approval import standing
 from countersign.domain.classify import BUILT_IN, DEFINITIONS, NAMESPACES, VOLUMES, Deletion, Relabelling
 from countersign.domain.errors import UnableError
 from countersign.domain.identify import Agent, Human, Machine, Requester, matches
 from countersign.domain.names import ANNOTATION_CREATED_BY
 from countersign.domain.request import UserInfo
-from countersign.domain.resources import ProtectedEnvironment, ProtectFrom, Registration, Reviewer
+from countersign.domain.resources import ChangeRequest, ProtectedEnvironment, ProtectFrom, Registration, Reviewer, Verdict
 from countersign.domain.snapshot import Snapshot
 
 Environments: TypeAlias = tuple[ProtectedEnvironment, ...]
@@ -76,12 +75,21 @@ def may_be_own_work(environment: ProtectedEnvironment, deletion: Deletion, creat
     )
 
 
-def registration_is_closed(snapshot: Snapshot, now: datetime) -> bool:
-    """Closed by its field, when `default` is absent, or when a change request has been approved: never open by doubt."""
+def registration_is_closed(snapshot: Snapshot) -> bool:
+    """Closed by its field, when `default` is absent, or when a change request has been approved: never open by doubt.
+
+    For that the signatures need not count any more: taking a key or a Reviewer away opens nothing again. An Approval was verified when
+    it was created, and cannot change.
+    """
     default = snapshot.default
     if default is None or default.registration is Registration.CLOSED:
         return True
-    return any(standing(request, snapshot, now).tally.usable_until for request in snapshot.requests.values())
+    return any(_was_approved(request, snapshot) for request in snapshot.requests.values())
+
+
+def _was_approved(request: ChangeRequest, snapshot: Snapshot) -> bool:
+    signed = {approval.reviewer for approval in snapshot.approvals.get(request.meta.name, ()) if approval.verdict is Verdict.APPROVE}
+    return len(signed) >= request.required
 
 
 def given_a_voice(reviewer: Reviewer, snapshot: Snapshot) -> Environments:

@@ -60,7 +60,7 @@ def pending(case: Case, request: ChangeRequest, state: Standing | None, before: 
     )
     lines = [head]
     if before:
-        lines.append(f"The round before this one is over: {before}.")
+        lines.append(f"The round before this one is over: {_quoted(before)}.")
     lines.extend(_next_steps(case, request, state))
     return Answer(
         allowed=False,

@@ -1,7 +1,6 @@
 """Which environments hold back a change to our settings, and from whom (docs/rules.md, Removing protection: from whom)."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from countersign.domain import weakening
 from countersign.domain.classify import ENVIRONMENTS, IDENTITIES, REVIEWERS, Setting
@@ -31,7 +30,6 @@ def setting_hold(
     who: Requester,
     user: UserInfo,
     snapshot: Snapshot,
-    now: datetime,
 ) -> SettingHold:
     """What holds back one change to a setting; `old` and `new` are the parsed objects."""
     match old, new:
@@ -46,7 +44,7 @@ def setting_hold(
             weaker = weakening.of_identity(before, after)
             return SettingHold(hold(tuple(snapshot.environments.values()), who, user), weaker) if weaker else _FREE
         case (Reviewer() | None as before, Reviewer() as after) if change.kind == REVIEWERS:
-            return _registration(before, after, user, snapshot, now)
+            return _registration(before, after, who, user, snapshot)
         case (Reviewer(), None) if change.kind == REVIEWERS and change.operation is Operation.DELETE:
             return _FREE
         case (None, ProtectedEnvironment() | AgentIdentity()) if change.operation is Operation.CREATE:
@@ -55,11 +53,12 @@ def setting_hold(
             return SettingHold(Hold((), ()), closed_for_good=True)
 
 
-def _registration(before: Reviewer | None, after: Reviewer, user: UserInfo, snapshot: Snapshot, now: datetime) -> SettingHold:
+def _registration(before: Reviewer | None, after: Reviewer, who: Requester, user: UserInfo, snapshot: Snapshot) -> SettingHold:
     """Registering is guarded for everybody but `default.spec.except`, once registration is closed."""
     weaker = weakening.of_reviewer(before, after)
-    if not weaker or not registration_is_closed(snapshot, now):
-        return _FREE
+    if not weaker or not registration_is_closed(snapshot):
+        unbarred = weakening.frees_a_sponsor(before, after, snapshot.identities.values())
+        return SettingHold(hold(tuple(snapshot.environments.values()), who, user), unbarred) if unbarred else _FREE
     default = snapshot.default
     if default is None:
         return SettingHold(Hold((), ()), weaker, closed_for_good=True)

@@ -10,9 +10,9 @@ from typing import Final
 
 from countersign.domain.classify import BUILT_IN
 from countersign.domain.identify import BUILTIN_CONTROLLERS, SERVICE_ACCOUNT, Agent, glob, is_glob
-from countersign.domain.names import GROUP
+from countersign.domain.names import DEFAULT_ENVIRONMENT, GROUP
 from countersign.domain.request import UserInfo
-from countersign.domain.resources import AgentIdentity, ProtectedEnvironment, Reviewer, Selector, Subject, SubjectKind
+from countersign.domain.resources import AgentIdentity, ProtectedEnvironment, Registration, Reviewer, Selector, Subject, SubjectKind
 from countersign.domain.snapshot import Snapshot
 from countersign.domain.sshkey import KeyRefused, PublicKey, parse_public_key
 
@@ -69,6 +69,8 @@ def check_environment(new: ProtectedEnvironment, snapshot: Snapshot, *, closed: 
         if any(_overlap(exception, subject) for subject in identity.subjects)
     )
     errors.extend(_selector_errors(new.selector))
+    if new.meta.name == DEFAULT_ENVIRONMENT and snapshot.default is None and new.registration is not Registration.CLOSED:
+        errors.extend(_reopening_errors(snapshot))
     errors.extend(
         f"spec.resources names {kind}, which is guarded already; leave it out."
         for kind in new.resources
@@ -124,7 +126,6 @@ def _subject_errors(identity: AgentIdentity, snapshot: Snapshot, our_namespace: 
 
 def _locks_out(subject: Subject) -> bool:
     """`system:*` other than system:serviceaccounts:<namespace>, and whatever could match it."""
-    told_apart = bool(subject.extra) or any(not group.startswith("system:") for group in subject.groups)
     match subject.kind:
         case SubjectKind.SERVICE_ACCOUNT:
             username = f"{SERVICE_ACCOUNT}{subject.namespace}:{subject.name}"
@@ -137,7 +138,12 @@ def _locks_out(subject: Subject) -> bool:
             prefix = subject.name.partition("*")[0].partition("?")[0]
             if prefix.startswith("system:"):
                 return True
-            return is_glob(subject.name) and "system:".startswith(prefix) and not told_apart
+            return is_glob(subject.name) and "system:".startswith(prefix) and not _is_told_apart(subject)
+
+
+def _is_told_apart(subject: Subject) -> bool:
+    """By more than its name; groups like system:authenticated are everybody's."""
+    return bool(subject.extra) or any(not group.startswith("system:") for group in subject.groups)
 
 
 def _is_ours(subject: Subject, our_namespace: str) -> bool:
@@ -151,7 +157,7 @@ def _is_ours(subject: Subject, our_namespace: str) -> bool:
 
 
 def _same_as_a_person(subject: Subject, snapshot: Snapshot) -> str:
-    if subject.kind is not SubjectKind.USER or subject.groups or subject.extra:
+    if subject.kind is not SubjectKind.USER or _is_told_apart(subject):
         return ""
     return next(
         (name for name, reviewer in snapshot.reviewers.items() if any(glob(subject.name).fullmatch(u) for u in reviewer.usernames)), ""
@@ -195,6 +201,12 @@ def _selector_errors(selector: Selector) -> Iterator[str]:
     for key in [*selector.match_labels, *(requirement.key for requirement in selector.match_expressions)]:
         if key.partition("/")[0] == GROUP:
             yield f"The selector uses {key!r}, a label that Countersign writes itself; select by a label of your own."
+
+
+def _reopening_errors(snapshot: Snapshot) -> Iterator[str]:
+    """Registration closes for good: deleting `default` and writing it anew must not open it."""
+    if snapshot.reviewers or snapshot.requests:
+        yield "It would open registration again, which counts as closed while `default` is missing; write it with spec.registration: Closed."
 
 
 def _overlap(exception: Subject, subject: Subject) -> bool:

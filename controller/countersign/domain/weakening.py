@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from countersign.domain.resources import AgentIdentity, Mode, ProtectedEnvironment, Registration, Reviewer, Selector
+from countersign.domain.resources import AgentIdentity, Mode, ProtectedEnvironment, Registration, Requirement, Reviewer, Selector
 
 
 def of_environment(old: ProtectedEnvironment, new: ProtectedEnvironment) -> tuple[str, ...]:
@@ -50,11 +50,45 @@ def of_reviewer(old: Reviewer | None, new: Reviewer) -> tuple[str, ...]:
     return tuple(phrase for phrase, more in rules if more)
 
 
-def widens(old: Selector, new: Selector) -> bool:
-    """Whether everything that the old selector matches is matched by the new one: each of its terms stood in the old one."""
-    return all(old.match_labels.get(key) == value for key, value in new.match_labels.items()) and all(
-        requirement in old.match_expressions for requirement in new.match_expressions
+def frees_a_sponsor(old: Reviewer | None, new: Reviewer, identities: Iterable[AgentIdentity]) -> tuple[str, ...]:
+    """Whether a person sheds a username by which an identity names its sponsor: from then on that person could sign for the agent."""
+    if old is None or not new.keys:
+        return ()
+    gone = set(old.usernames) - set(new.usernames)
+    return tuple(
+        f"a sponsor of {identity.meta.name} is no longer known by that name"
+        for identity in identities
+        if gone & set(identity.sponsors) and not {new.meta.name, *new.usernames} & set(identity.sponsors)
     )
+
+
+def widens(old: Selector, new: Selector) -> bool:
+    """Whether everything that the old selector matches is surely matched by the new one: each new term follows from an old one."""
+    before = _terms(old)
+    return all(any(_follows(term, known) for known in before) for term in _terms(new))
+
+
+def _terms(selector: Selector) -> tuple[Requirement, ...]:
+    return (*(Requirement(key, "In", (value,)) for key, value in selector.match_labels.items()), *selector.match_expressions)
+
+
+def _follows(term: Requirement, known: Requirement) -> bool:
+    if term.key != known.key:
+        return False
+    wanted, had = set(term.values), set(known.values)
+    match known.operator, term.operator:
+        case "In", "In":
+            return had <= wanted
+        case "In", "NotIn":
+            return not had & wanted
+        case "In" | "Exists", "Exists":
+            return True
+        case "NotIn", "NotIn":
+            return wanted <= had
+        case "DoesNotExist", "NotIn" | "DoesNotExist":
+            return True
+        case _:
+            return False
 
 
 def _adds(old: Iterable[object], new: Iterable[object]) -> bool:

@@ -1,21 +1,22 @@
 """From a request and a snapshot to a verdict: the pure part of a review, done once from memory and once after a live look."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from countersign.domain.answer import Reason
-from countersign.domain.classify import NAMESPACES, Deletion, GuardedChange, Relabelling, Setting
-from countersign.domain.decide import Facts, Verdict, Withhold, act_now, act_of_home, current_round, decide, holding
+from countersign.domain.classify import NAMESPACES, REVIEWERS, Deletion, GuardedChange, Relabelling, Setting
+from countersign.domain.decide import Facts, Verdict, Withhold, act_now, act_of_home, current_round, decide, holding, operation_of
 from countersign.domain.document import text
-from countersign.domain.identify import Agent
+from countersign.domain.identify import Agent, Requester
 from countersign.domain.protect import Hold, registration_is_closed
 from countersign.domain.register import SettingHold, setting_hold
 from countersign.domain.request import Operation, Request
 from countersign.domain.resources import AgentIdentity, Losses, ProtectedEnvironment, Reviewer
 from countersign.domain.selfcheck import NOTHING_FOUND, Findings, check_environment, check_identity, check_reviewer
 from countersign.domain.snapshot import Snapshot
-from countersign.service.opening import request_names
+from countersign.domain.statement import act_of, names
 from countersign.service.ports import Look, Parsers, Question
 
 _NO_DEFAULT: Final = (
@@ -50,8 +51,10 @@ class Judge:
         """Raises UnableError where the snapshot lacks what the rule needs, CountersignError for an object of ours that cannot be read."""
         who = snapshot.directory.identify(request.user)
         findings = NOTHING_FOUND
-        if isinstance(change, Setting):
-            held, findings, closed_for_good = self._setting(request, change, snapshot, now)
+        if isinstance(change, Setting) and not isinstance(who, Agent):  # agents never may: what they wrote need not be read
+            held, findings, closed_for_good = self._setting(request, change, who, snapshot, now)
+        elif isinstance(change, Setting):
+            held, closed_for_good = Hold((), ()), False
         else:
             held, closed_for_good = holding(change, who, request.user, snapshot), False
         facts = Facts(
@@ -66,17 +69,16 @@ class Judge:
             created=_created(request),
             losses=losses,
         )
-        if closed_for_good and not isinstance(who, Agent):
+        if closed_for_good:
             return Judged(facts, Withhold(Reason.FORBIDDEN, sentence=_NO_DEFAULT), findings)
         return Judged(facts, decide(facts), findings)
 
-    def _setting(self, request: Request, change: Setting, snapshot: Snapshot, now: datetime) -> tuple[Hold, Findings, bool]:
+    def _setting(self, request: Request, change: Setting, who: Requester, snapshot: Snapshot, now: datetime) -> tuple[Hold, Findings, bool]:
         old = self._parsers.setting(request.resource, request.old_object) if request.old_object is not None else None
         new = self._parsers.setting(request.resource, request.object) if request.object is not None else None
         if change.operation is Operation.DELETE:
             new = None
-        who = snapshot.directory.identify(request.user)
-        result: SettingHold = setting_hold(change, old, new, who, request.user, snapshot, now)
+        result: SettingHold = setting_hold(change, old, new, who, request.user, snapshot)
         findings = self._check(new, snapshot, now) if new is not None else NOTHING_FOUND
         if old is not None and findings.errors:
             known = set(self._check(old, snapshot, now).errors)
@@ -90,22 +92,54 @@ class Judge:
             case Reviewer():
                 return check_reviewer(new, snapshot, now)
             case ProtectedEnvironment():
-                return check_environment(new, snapshot, closed=registration_is_closed(snapshot, now), now=now)
+                return check_environment(new, snapshot, closed=registration_is_closed(snapshot), now=now)
 
 
 def question(judged: Judged) -> Question:
-    """What the live look must read for this verdict: the round that stands and the next one, of this act and of the namespace's."""
-    facts = judged.facts
-    current = current_round(act_now(facts), facts.snapshot)
-    wanted = [current.meta.name] if current else []
-    wanted.append(request_names(facts, current.round + 1 if current else 1)[0])
+    """What the live look must read for this verdict: the round that stands and the next one, of this act and of the namespace's.
+
+    A look has read enough once its own verdict asks for nothing further: only then is the current round known to be the last.
+    """
+    facts, target = judged.facts, judged.facts.change.target
+    own = _Series(act_now(facts), operation_of(facts.change), target.resource, target.namespace, target.name)
+    wanted = [*own.names(facts.snapshot)]
+    losses = target if isinstance(facts.change, Deletion) and facts.change.kind == NAMESPACES else None
     home_act = act_of_home(facts)
     home = current_round(home_act, facts.snapshot) if home_act else None
-    losses = facts.change.target if isinstance(facts.change, Deletion) and facts.change.kind == NAMESPACES else None
     if home is not None:
-        wanted.append(home.meta.name)
+        wanted += _Series(home_act, Operation.DELETE, NAMESPACES.resource, "", home.target.name).names(facts.snapshot)
         losses = home.target
-    return Question(requests=tuple(wanted), namespace=_namespace(facts), losses=losses)
+    return Question(tuple(wanted), _namespace(facts), losses, all_requests=_may_register_freely(facts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """The rounds of one act, and the words of their names."""
+
+    act: str
+    operation: Operation
+    resource: str
+    namespace: str
+    name: str
+
+    def names(self, snapshot: Snapshot) -> Iterator[str]:
+        """The current round's, and those under which the next one could be found."""
+        current = current_round(self.act, snapshot)
+        if current is not None:
+            yield current.meta.name
+        following = current.round + 1 if current else 1
+        for name in names(
+            operation=self.operation, resource=self.resource, namespace=self.namespace, name=self.name, act=self.act, round_=following
+        ):
+            yield name
+            holder = snapshot.requests.get(name)
+            if holder is None or act_of(holder) == self.act:
+                return
+
+
+def _may_register_freely(facts: Facts) -> bool:
+    change = facts.change
+    return isinstance(change, Setting) and change.kind == REVIEWERS and not registration_is_closed(facts.snapshot)
 
 
 def losses_seen(look: Look, asked: Question) -> Losses | None:

@@ -67,11 +67,23 @@ class State(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What one live look must read, besides Reviewers, AgentIdentities and ProtectedEnvironments."""
+    """What one live look must read, besides Reviewers, AgentIdentities and ProtectedEnvironments.
+
+    `requests`: these change requests with their approvals; `all_requests`: every one (they say whether registration is closed).
+    """
 
     requests: tuple[str, ...] = ()
     namespace: str = ""
     losses: Target | None = None
+    all_requests: bool = False
+
+    def answers(self, other: "Question") -> bool:
+        """Whether a look that read this has read what the other asks for."""
+        return (
+            set(other.requests) <= set(self.requests)
+            and (other.namespace, other.losses) == (self.namespace, self.losses)
+            and (self.all_requests or not other.all_requests)
+        )
 
 
 @dataclass(frozen=True, slots=True)

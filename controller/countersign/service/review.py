@@ -31,13 +31,14 @@ from countersign.domain.resources import Losses
 from countersign.domain.snapshot import Snapshot
 from countersign.service.explain import with_context
 from countersign.service.judging import Judge, Judged, losses_seen, question
-from countersign.service.opening import Opening, request_names, required_signatures
+from countersign.service.opening import Opening, required_signatures
 from countersign.service.ports import Clock, DecisionLog, LiveLook, Look, Metrics, Parsers, Question, State
 
 _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 5.0
 _WRITE_SECONDS = 3.0
+_ATTEMPTS = 4  # looks in a row that each find what the one before had not asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Review:
         """Recorded before it is answered (invariant 11): what cannot be recorded is not allowed."""
         try:
             self._outside.log.append(decision(request, answer, now=self._outside.clock.now(), milliseconds=seconds * 1000))
-        except OSError:
+        except Exception:  # noqa: BLE001  # whatever went wrong, it is not recorded
             _log.exception("the decision on review %s could not be recorded", request.uid)
             return refusal.unable("the decision could not be recorded.")
         return answer
@@ -116,7 +117,7 @@ class Review:
         look: Look | None = None
         if isinstance(judged.verdict, Permit) or await self._has_more(judged, deadline):  # 3
             judged, look = await self._look(request, judged, question(judged), deadline)
-        for _ in range(2):
+        for _ in range(_ATTEMPTS):
             match judged.verdict:
                 case Permit() if look is not None:
                     if judged.findings.errors:
@@ -140,9 +141,16 @@ class Review:
         return await self._outside.live.count_approvals(verdict.request.meta.name, timeout=self._left(deadline, _LOOK_SECONDS)) > known
 
     async def _look(self, request: Request, judged: Judged, asked: Question, deadline: float) -> tuple[Judged, Look]:
-        look = await self._outside.live.look(asked, timeout=self._left(deadline, _LOOK_SECONDS))
-        now = self._outside.clock.now()
-        return self._judge.judge(request, judged.facts.change, look.snapshot, now, losses_seen(look, asked)), look
+        """Look until nothing further is to be read. Raises UnableError."""
+        for _ in range(_ATTEMPTS):
+            look = await self._outside.live.look(asked, timeout=self._left(deadline, _LOOK_SECONDS))
+            now = self._outside.clock.now()
+            judged = self._judge.judge(request, judged.facts.change, look.snapshot, now, losses_seen(look, asked))
+            further = question(judged)
+            if asked.answers(further):
+                return judged, look
+            asked = replace(further, requests=tuple(dict.fromkeys((*asked.requests, *further.requests))))
+        raise UnableError("the change request is being decided by others at this moment.")
 
     async def _withheld(self, request: Request, judged: Judged, verdict: Withhold, look: Look | None, deadline: float) -> Answer | Question:
         """The refusal; or a question to look at once more, where another had opened the same request before us."""
@@ -165,9 +173,9 @@ class Review:
             return with_context(request, facts.snapshot, verdict, answer=refusal.no_target(case))
         losses = await self._losses(judged, look, deadline)
         opened = await self._opening.open(facts, verdict, losses, timeout=self._left(deadline, _WRITE_SECONDS))
-        if not opened.created and look is None:
+        if not opened.created:
             asked = question(judged)
-            return replace(asked, requests=(*asked.requests, opened.request.meta.name, *_next(judged, opened.request.round)))
+            return replace(asked, requests=(*asked.requests, opened.request.meta.name))
         before = verdict.standing.why if verdict.standing else ""
         state = standing(opened.request, facts.snapshot, facts.now)  # says who can sign
         written = replace(verdict, request=opened.request, standing=state)
@@ -221,7 +229,3 @@ class Review:
 
 def _is_forbidden(judged: Judged) -> bool:
     return isinstance(judged.verdict, Withhold) and judged.verdict.reason is Reason.FORBIDDEN
-
-
-def _next(judged: Judged, round_: int) -> tuple[str, ...]:
-    return request_names(judged.facts, round_ + 1)[:1]

@@ -1,0 +1,20 @@
+"""A list as the API server answers it. Nothing listed and no list at all must not look the same: an empty answer lets things through."""
+
+from collections.abc import Mapping, Sequence
+
+from countersign.domain.document import JsonObject, mapping, text
+from countersign.wire.errors import WireError
+
+
+def listed(page: JsonObject) -> Sequence[JsonObject]:
+    """The items of a whole list. Raises WireError for an answer that is none, or only a part of one."""
+    if not text(page, "kind").endswith("List") or not text(page, "metadata", "resourceVersion"):
+        raise WireError(f"the API server answered with no list ({text(page, 'kind') or 'no kind'}); is there a proxy in between?")
+    if mapping(page, "metadata").get("continue"):
+        raise WireError("the API server answered with a part of a list")
+    items = page.get("items")
+    if items is None:  # an empty list of Go's
+        return ()
+    if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
+        raise WireError("the API server answered with a list without items")
+    return items
