@@ -44,7 +44,8 @@ def short(record: Mapping[str, Any]) -> str:
     if "start" in record:
         return f"{time}  (a webhook process starts, version {record['start']['version']})"
     target = record["target"]
-    where = f"{target['namespace']}/" if target.get("namespace") else ""
+    # Of a Namespace the API server gives its own name as its namespace.
+    where = f"{target['namespace']}/" if target.get("namespace") and target["resource"] != "namespaces" else ""
     what = f"{record['operation']} {target['resource']} {where}{target['name']}"
     dry = " (dry run)" if record.get("dryRun") else ""
     return f"{time}  {record['decision']:<6} {record['reason']:<10} {_who(record):<24} {what}{dry}{_signed(record)}"

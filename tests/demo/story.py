@@ -81,13 +81,13 @@ class Story:
             "Kiro is an AI agent that Alice runs. It has a ServiceAccount with nearly all rights, as agents tend to. "
             "Its ordinary work goes on as before: such requests do not even reach Countersign's webhook."
         )
-        can = self._ok(self.kiro, "kubectl auth can-i delete namespaces")
+        can = self._ok(self.kiro, "kubectl auth can-i delete namespaces --all-namespaces")
         expect(can.text.strip().endswith("yes"), "RBAC was to allow the agent to delete namespaces; else this would prove nothing")
         self._ok(self.kiro, f"kubectl scale deployment api -n {NAMESPACE} --replicas=5")
 
     def refuse(self) -> None:
         self.stage.say("Asked to fix something, Kiro concludes that the quickest way is to delete the environment and build it anew.")
-        ran = self._refused(self.kiro, f"kubectl delete namespace {NAMESPACE}")
+        ran = self._fails(self.kiro, f"kubectl delete namespace {NAMESPACE}")
         expect("Forbidden" in ran.text, f"the refusal was to be an HTTP 403; kubectl said:\n{ran.text}")
         faults = missing_from_refusal(ran.text)
         expect(not faults, f"the refusal is not the one that was promised: {'; '.join(faults)}")
@@ -121,12 +121,12 @@ class Story:
 
     def refuse_sponsor(self) -> None:
         self.stage.say("Alice is in a hurry. She is a cluster-admin and has a registered key, but Kiro is hers: she is the first human.")
-        self._ok(self.alice, self._save_statement())
+        self._ok(self.alice, self._save_statement(">"))
         self._ok(self.alice, self._sign_statement())
         self._ok(self.alice, self._write_approval("alice"))
-        ran = self._refused(self.alice, "kubectl create -f approval.yaml")
+        ran = self._fails(self.alice, "kubectl create -f approval.yaml")
         expect("alice is a sponsor of the agent" in ran.text, f"the refusal was to say that alice is the sponsor; it said:\n{ran.text}")
-        again = self._refused(self.kiro, f"kubectl delete namespace {NAMESPACE}")
+        again = self._fails(self.kiro, f"kubectl delete namespace {NAMESPACE}")
         expect(change_request_in(again.text) == self.request, "the same request was to be answered by the same change request")
 
     def sign(self) -> None:
@@ -151,7 +151,7 @@ class Story:
     def protect_again(self) -> None:
         self.stage.say("Alice makes payments again. An approval is for one object, by its UID: the old one opens nothing here.")
         self._ok(self.alice, f"kubectl create namespace {NAMESPACE}")
-        ran = self._refused(self.kiro, f"kubectl delete namespace {NAMESPACE}")
+        ran = self._fails(self.kiro, f"kubectl delete namespace {NAMESPACE}")
         expect(change_request_in(ran.text) != self.request, "another namespace was to get another change request")
         self._still_there()
 
@@ -166,17 +166,20 @@ class Story:
         story = [(record["decision"], record["reason"]) for record in records]
         for step in (("Refuse", "Pending"), ("Refuse", "Invalid"), ("Allow", "Accepted"), ("Allow", "Approved")):
             expect(step in story, f"the decision {' '.join(step)} was to be in the log")
-        self.stage.say("Each line carries the hash of the one before. So a record that was changed afterwards is found:")
+        self.stage.say(
+            "Each line carries the hash of the one before. So it can be verified; and if a single byte is changed afterwards, here bob into rob, that is found:"
+        )
         self._ok(self.alice, "python -m countersign log verify decisions.jsonl")
-        forged = """sed 's/"reviewers":\\["bob"\\]/"reviewers":["rob"]/' decisions.jsonl > forged.jsonl; cmp -l decisions.jsonl forged.jsonl | wc -l"""
-        self._ok(self.alice, forged)
-        ran = self._refused(self.alice, "python -m countersign log verify forged.jsonl")
+        self._ok(self.alice, """sed '0,/"reviewers":\\["bob"\\]/s//"reviewers":["rob"]/' decisions.jsonl > forged.jsonl""")
+        changed = self._fails(self.alice, "cmp -l decisions.jsonl forged.jsonl")
+        expect(changed.text.count("\n") == 1, "exactly one byte was to be changed")
+        ran = self._fails(self.alice, "python -m countersign log verify forged.jsonl")
         expect("was changed" in ran.text, f"the verifier was to name the changed line; it said:\n{ran.text}")
 
     # --- pieces -------------------------------------------------------------------------------
 
-    def _save_statement(self) -> str:
-        return f"kubectl get {KIND} {self.request} -o jsonpath='{{.spec.statement}}' | tee {self.request}.txt"
+    def _save_statement(self, into: str = "| tee") -> str:
+        return f"kubectl get {KIND} {self.request} -o jsonpath='{{.spec.statement}}' {into} {self.request}.txt"
 
     def _sign_statement(self) -> str:
         return f"ssh-keygen -Y sign -n {APPROVE} -f ~/.ssh/id_ed25519 {self.request}.txt"
@@ -201,9 +204,9 @@ END"""
         expect(ran.code == 0, f"{person.name}'s command was to succeed, and ended with exit code {ran.code}:\n  {command}")
         return ran
 
-    def _refused(self, person: Person, command: str) -> Ran:
+    def _fails(self, person: Person, command: str) -> Ran:
         ran = self.stage.types(person, command)
-        expect(ran.code != 0, f"{person.name}'s command was to be refused, and succeeded:\n  {command}")
+        expect(ran.code != 0, f"{person.name}'s command was to fail, and succeeded:\n  {command}")
         return ran
 
     def _value(self, what: str, jsonpath: str) -> str:
