@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -308,7 +308,7 @@ class Hammer:
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
-    def __enter__(self) -> Hammer:
+    def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         return self
@@ -394,6 +394,23 @@ def uninstall(cluster: Cluster, user: str = "alice") -> None:
         cluster.stop_operator()
     answer = helm(cluster, user, "uninstall", chart.RELEASE, "--namespace", chart.NAMESPACE, "--wait")
     assert answer.returncode == 0, answer.stderr
+    until(lambda: not guards(cluster.api), "the garbage collector was to remove the guards", explain=lambda: str(guards(cluster.api)))
+    # The API server goes by a policy for up to a tick after it is gone.
+    wait_allowed(lambda: cluster.api.request("DELETE", path("approvals"), params={"dryRun": "All"}), "a deletion of Approvals")
+
+
+GUARDS = (
+    "validatingwebhookconfigurations",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+    "mutatingadmissionpolicies",
+    "mutatingadmissionpolicybindings",
+)
+
+
+def guards(api: Api) -> set[str]:
+    """What of ours lies in admissionregistration.k8s.io, as `collection/name`."""
+    return {f"{kind}/{name}" for kind in GUARDS for name in set_of(api.list(path(kind))) if name.startswith("countersign")}
 
 
 def reinstall(cluster: Cluster) -> None:
