@@ -80,7 +80,7 @@ class GuardKeeper:
                 return  # our own write, whose answer came after its event
             if event == "DELETED" and not await self._has_owner():
                 return
-            if await self._restore(known, None if event == "DELETED" else document):
+            if await self._restore(known, exists=event != "DELETED"):
                 what = "deleted" if event == "DELETED" else "changed"
                 _log.error("the guard %s %s was %s; it is back", known.guard.kind, known.guard.name, what)
                 self._told(known.guard, what)
@@ -93,18 +93,23 @@ class GuardKeeper:
         """Forget what is known of a guard, so that the next `keep` writes it whatever it finds."""
         self._kept.pop(f"/apis/{API}/{collection}/{text(document, 'metadata', 'name')}", None)
 
-    async def _restore(self, known: _Kept, live: JsonObject | None) -> bool:
+    async def _restore(self, known: _Kept, *, exists: bool) -> bool:
         """False where it was no more than an old event: the guard stands as it should."""
-        for _ in range(_ATTEMPTS):
-            try:
-                known.form = form(await self._write(known.guard, live))
-            except (ConflictError, NotFoundError):
-                live = await self._read(known.guard.path)
-                if live is not None and form(live) == known.form:
-                    return False
+        try:
+            if exists:
+                # A patch without a version: controllers write status at the same moment, and a conflict would cost two more trips.
+                answer = await self._api.patch(known.guard.path, _restoring(known.guard), content_type="application/json-patch+json")
             else:
-                return True
-        raise ConflictError(409, f"The guard {known.guard.name} is being changed faster than it can be put back.")
+                answer = await self._write(known.guard, None)
+        except ConflictError:
+            live = await self._read(known.guard.path)
+            if live is not None and form(live) == known.form:
+                return False
+            raise
+        except NotFoundError:
+            answer = await self._write(known.guard, None)
+        known.form = form(answer)
+        return True
 
     async def _put(self, guard: Guard) -> None:
         """Write a guard whose content is new, whatever stands there."""
@@ -165,6 +170,14 @@ class GuardKeeper:
             listed = await self._api.get(f"/apis/{API}")
             self._mutating = any(text(resource, "name") == "mutatingadmissionpolicies" for resource in items(listed, "resources"))
         return self._mutating
+
+
+def _restoring(guard: Guard) -> list[JsonObject]:
+    """A JSON patch to the guard as it should be; `add` takes the place of what is there."""
+    metadata = {"labels": guard.body["metadata"]["labels"], "ownerReferences": guard.body["metadata"]["ownerReferences"]}
+    parts = {f"/metadata/{key}": value for key, value in {**metadata, "annotations": {}, "finalizers": []}.items()}
+    parts |= {f"/{key}": guard.body[key] for key in ("spec", "webhooks") if key in guard.body}
+    return [{"op": "add", "path": path, "value": value} for path, value in parts.items()]
 
 
 def form(document: JsonObject) -> JsonObject:

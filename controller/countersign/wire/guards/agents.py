@@ -47,6 +47,7 @@ def _by_kind(site: Site, shards: Sequence[Shard]) -> list[Guard]:
             Rule("", NAMESPACES, ["CREATE", "UPDATE", "DELETE"]),
             Rule("", _VOLUMES, ["CREATE", "UPDATE"]),
             Rule("apiextensions.k8s.io", _DEFINITIONS, ["CREATE", "UPDATE"]),
+            Rule("apiregistration.k8s.io", ["apiservices"], ["CREATE", "UPDATE", "DELETE"]),
             Rule(_RBAC, ["clusterroles", "clusterrolebindings", "roles", "rolebindings"], ["CREATE", "UPDATE", "DELETE"]),
         ),
         "variables": [
@@ -66,6 +67,10 @@ def _by_kind(site: Site, shards: Sequence[Shard]) -> list[Guard]:
             refusal(
                 negated(every(rights, _our_rights(), "variables.agent")),
                 f"Agents change nothing about Countersign's roles and who holds them: {_ASK}",
+            ),
+            refusal(
+                negated(every('request.resource.group == "apiregistration.k8s.io"', "variables.agent")),
+                f"Agents write no APIServices, which can put another server in the place of any API: {_ASK}",
             ),
             refusal(
                 some(negated(owned), keeps_owners(), negated("variables.agent")),

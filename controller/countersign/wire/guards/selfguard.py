@@ -35,9 +35,12 @@ def self_policies(site: Site) -> list[Guard]:
     name = optional_name()
     by_operator = f"{USERNAME} == {literal(site.operator)}"
     collected = every(operation("DELETE"), f"{USERNAME} in {literals(GARBAGE_COLLECTORS)}")
+    served = resource_in(["apiservices"])
+    by_server = f'{USERNAME} == "system:apiserver"'  # registers the API of each CRD
     ours = some(
         every(webhook, f"{name} == {literal(CONFIGURATION)}"),
         every(definition, f"{name}.endsWith({literal('.' + GROUP)})"),
+        every(served, f"{name}.endsWith({literal('.' + GROUP)})"),
         every(role, f"{name} == {literal(OWNER)}"),
     )
     spec = {
@@ -45,6 +48,7 @@ def self_policies(site: Site) -> list[Guard]:
         "matchConstraints": constraints(
             Rule("admissionregistration.k8s.io", _CONFIGURATIONS, ["CREATE", "UPDATE", "DELETE"]),
             Rule("apiextensions.k8s.io", _DEFINITIONS, ["CREATE", "UPDATE", "DELETE"]),
+            Rule("apiregistration.k8s.io", ["apiservices", "apiservices/status"], ["CREATE", "UPDATE", "DELETE"]),
             Rule("rbac.authorization.k8s.io", ["clusterroles"], ["CREATE", "UPDATE"]),
         ),
         "matchConditions": [condition("one-of-ours", ours)],
@@ -56,6 +60,10 @@ def self_policies(site: Site) -> list[Guard]:
             refusal(
                 some(negated(definition), by_operator, every(has_subresource("status"), keeps_owners())),
                 "Countersign's CustomResourceDefinitions are kept by its operator: deleting one would delete every signature. Uninstall the Helm release first.",
+            ),
+            refusal(
+                some(negated(served), by_server, by_operator),
+                f"The API {GROUP} is served by its CustomResourceDefinitions: another server in its place could forge every signature.",
             ),
             refusal(
                 some(negated(role), keeps_owners()),
