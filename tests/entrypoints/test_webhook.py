@@ -80,6 +80,21 @@ def test_a_body_without_a_length_is_bounded_too(shared: Webhook) -> None:
     client.close()
 
 
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"content-length: 8000000\r\n\r\n",
+        b"transfer-encoding: chunked\r\n\r\n" + b"f4240\r\n" + b" " * 1_000_000 + (b"\r\nf4240\r\n" + b" " * 1_000_000) * 7,
+    ],
+    ids=["announced", "seen"],
+)
+def test_what_is_too_large_is_told_so_before_it_is_all_here(shared: Webhook, begun: bytes) -> None:
+    connection = shared.raw()
+    connection.settimeout(5)
+    connection.sendall(b"POST /validate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n" + begun)
+    assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
+
+
 def test_the_connection_goes_on_after_a_body_that_was_too_large(shared: Webhook) -> None:
     client = shared.client()
     client.request("POST", "/validate", b" " * (MAX_REVIEW_BYTES + 1), {"content-type": "application/json"})
