@@ -1,0 +1,136 @@
+"""What the chart grants to the two processes is enough for all they do, and a call outside it is refused."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from tests.controlplane import kubeconfig, people
+from tests.controlplane.api import Api, path
+from tests.controlplane.chart import NAMESPACE
+from tests.controlplane.cluster import Cluster
+from tests.controlplane.kubeconfig import Credentials
+from tests.support.resource_cases import API_VERSION, MINIMAL, SPECS
+
+FORBIDDEN = 403
+PROCESSES = ("webhook", "operator")
+DRY = {"dryRun": "All"}
+SECRET: dict[str, Any] = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "least-privilege"}}
+POLICY_KINDS = ("validatingadmissionpolicies", "validatingadmissionpolicybindings", "validatingwebhookconfigurations")
+
+Call = tuple[str, str, dict[str, Any] | None]
+"""Method, path, body."""
+
+
+def ours(kind: str, name: str) -> dict[str, Any]:
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": {**SPECS, **MINIMAL}[kind]}
+
+
+OF_BOTH: Mapping[str, Call] = {
+    "read all Secrets": ("GET", path("secrets"), None),
+    "read the Secrets of its own namespace": ("GET", path("secrets", namespace=NAMESPACE), None),
+    "read another Secret": ("GET", path("secrets", "least-privilege", namespace=NAMESPACE), None),
+    "delete a namespace": ("DELETE", path("namespaces", "default"), None),
+    "delete a pod": ("DELETE", path("pods", "x", namespace=NAMESPACE), None),
+    "sign": ("POST", path("approvals"), ours("Approval", "least-privilege")),
+    "register a Reviewer": ("POST", path("reviewers"), ours("Reviewer", "least-privilege")),
+    "delete a Reviewer": ("DELETE", path("reviewers", "bob"), None),
+    "free an agent": ("DELETE", path("agentidentities", "kiro"), None),
+    "change who is an agent": ("PATCH", path("agentidentities", "kiro"), {"spec": {"sponsors": ["x"]}}),
+    "delete an environment": ("DELETE", path("protectedenvironments", "default"), None),
+    "change a change request": ("PATCH", path("changerequests", "x"), {"spec": {"required": 1}}),
+    "grant itself a role": ("PATCH", path("clusterroles", "countersign-webhook"), {"rules": []}),
+    "bind itself to cluster-admin": (
+        "POST",
+        path("clusterrolebindings"),
+        {
+            "metadata": {"name": "least-privilege"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        },
+    ),
+    "delete a CRD of ours": ("DELETE", path("customresourcedefinitions", "approvals.kube-countersign.dev"), None),
+    "become another account": ("POST", path("serviceaccounts", "default", namespace="default", subresource="token"), {"spec": {}}),
+    "run a pod": (
+        "POST",
+        path("pods", namespace=NAMESPACE),
+        {"metadata": {"name": "x"}, "spec": {"containers": [{"name": "x", "image": "x"}]}},
+    ),
+}
+OF_THE_WEBHOOK: Mapping[str, Call] = {
+    "write a Secret": ("POST", path("secrets", namespace=NAMESPACE), SECRET),
+    "write its own certificate": ("PATCH", path("secrets", "countersign-webhook-tls", namespace=NAMESPACE), {"data": {}}),
+    "delete a change request": ("DELETE", path("changerequests", "x"), None),
+    "write a status": ("PATCH", f"{path('changerequests', 'x')}/status", {"status": {"outcome": "Approved"}}),
+    "label a namespace": ("PATCH", path("namespaces", "default"), {"metadata": {"labels": {"x": "y"}}}),
+    "see its own configuration": ("GET", path("validatingwebhookconfigurations", "countersign"), None),
+    "change its own configuration": ("PATCH", path("validatingwebhookconfigurations", "countersign"), {"webhooks": []}),
+    "close registration": ("PATCH", path("protectedenvironments", "default"), {"spec": {"registration": "Closed"}}),
+    "read pods": ("GET", path("pods"), None),
+    "read ConfigMaps": ("GET", path("configmaps"), None),
+}
+OF_THE_OPERATOR: Mapping[str, Call] = {
+    "open a change request": ("POST", path("changerequests"), ours("ChangeRequest", "least-privilege")),
+    "change another environment": ("PATCH", path("protectedenvironments", "payments"), {"spec": {"mode": "Audit"}}),
+    "delete another's CRD": ("DELETE", path("customresourcedefinitions", "x.example.com"), None),
+    "change another's CRD": ("PUT", path("customresourcedefinitions", "x.example.com"), {"metadata": {"name": "x.example.com"}}),
+    "change another Secret": ("PUT", path("secrets", "least-privilege", namespace=NAMESPACE), SECRET),
+    "write a Secret elsewhere": ("POST", path("secrets", namespace="default"), SECRET),
+    "delete another's webhook": ("DELETE", path("validatingwebhookconfigurations", "cert-manager"), None),
+    "delete another's policy": ("DELETE", path("validatingadmissionpolicies", "x"), None),
+    "read another ClusterRole": ("GET", path("clusterroles", "cluster-admin"), None),
+    "delete a ServiceAccount": ("DELETE", path("serviceaccounts", "kiro", namespace="agents"), None),
+}
+REFUSED = [
+    pytest.param(process, call, id=f"{process}-{what}".replace(" ", "-"))
+    for process, own in (("webhook", OF_THE_WEBHOOK), ("operator", OF_THE_OPERATOR))
+    for what, call in {**OF_BOTH, **own}.items()
+]
+
+
+@pytest.fixture(scope="module")
+def processes(cluster: Cluster) -> Iterator[Mapping[str, Api]]:
+    """The API as each process sees it: with a token of its ServiceAccount."""
+    server = kubeconfig.load(cluster.paths.kubeconfig).server
+    apis = {
+        process: Api(Credentials(server, process, token=people.token(cluster.api, NAMESPACE, f"countersign-{process}")))
+        for process in PROCESSES
+    }
+    yield apis
+    for api in apis.values():
+        api.close()
+
+
+@pytest.mark.parametrize(("process", "call"), REFUSED)
+def test_a_call_outside_is_refused_by_rbac(processes: Mapping[str, Api], process: str, call: Call) -> None:
+    method, url, body = call
+    kind = "application/merge-patch+json" if method == "PATCH" else None
+    answer = processes[process].request(method, url, body, {} if method == "GET" else DRY, kind)
+    assert answer.status == FORBIDDEN, answer.body
+    assert f'User "system:serviceaccount:{NAMESPACE}:countersign-{process}" cannot' in answer.body["message"]
+
+
+@pytest.mark.parametrize("collection", POLICY_KINDS)
+def test_the_operator_cannot_sweep_the_guards_of_others(processes: Mapping[str, Api], collection: str) -> None:
+    answer = processes["operator"].request("DELETE", path(collection), params=DRY)
+    assert answer.status == FORBIDDEN
+    assert "cannot deletecollection" in answer.body["message"]
+
+
+def test_the_webhook_reads_its_certificate_and_nothing_beside_it(processes: Mapping[str, Api]) -> None:
+    secret = processes["webhook"].get(path("secrets", "countersign-webhook-tls", namespace=NAMESPACE))
+    assert {"tls.crt", "tls.key", "ca.crt"} <= secret["data"].keys()
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_nothing_that_a_process_did_was_refused_by_rbac(cluster: Cluster, process: str) -> None:
+    """In all suites until now; what this module asked for in their names is told apart by its client."""
+    username = f"system:serviceaccount:{NAMESPACE}:countersign-{process}"
+    asked = [event for event in cluster.audit() if event["user"]["username"] == username]
+    assert asked, "the audit log holds nothing of it: the audit policy leaves it out"
+    refused = [
+        f"{event['verb']} {event['requestURI']}"
+        for event in asked
+        if event["annotations"].get("authorization.k8s.io/decision") == "forbid" and not event["userAgent"].startswith("python-httpx")
+    ]
+    assert refused == []
+    assert "is forbidden: User" not in cluster.log(process), "Leases and Events are not in the audit log"
