@@ -95,6 +95,12 @@ class Tally:
     quorum_at: datetime | None
     usable_until: datetime | None
 
+    @property
+    def counted(self) -> int:
+        """How many of `required` are there, for people: never all of them while an environment waits for somebody of its own."""
+        missing = max(self.required - len(self.votes), *(judgement.required - len(judgement.votes) for judgement in self.judgements), 0)
+        return max(self.required - missing, 0)
+
 
 class Phase(StrEnum):
     PENDING = "Pending"

@@ -51,7 +51,7 @@ class Case:
 
 def pending(case: Case, request: ChangeRequest, state: Standing | None, before: str = "") -> Answer:
     """Waits for signatures. `before`: how the round before this one ended, where there was one."""
-    votes = len(state.tally.votes) if state else 0
+    votes = state.tally.counted if state else 0
     required = state.tally.required if state else request.required
     people = "1 person" if required == 1 else f"{required} people"
     head = (

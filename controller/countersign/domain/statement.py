@@ -194,9 +194,12 @@ def _is_ours(key: str) -> bool:
 
 
 def _shown(obj: JsonObject) -> dict[str, Any]:
-    metadata = {
-        key: value for key, value in mapping(obj, "metadata").items() if key in ("labels", "annotations", "finalizers", "ownerReferences")
-    }
+    """What people see of a change: without our own labels and annotations, which come and go and are not bound by the digest."""
+    metadata = {key: value for key, value in mapping(obj, "metadata").items() if key in ("finalizers", "ownerReferences")}
+    for marks in ("labels", "annotations"):
+        kept = {key: value for key, value in mapping(obj, "metadata", marks).items() if not _is_ours(key)}
+        if kept:
+            metadata[marks] = kept
     return {key: value for key, value in obj.items() if key not in ("status", "metadata", "apiVersion", "kind")} | {"metadata": metadata}
 
 

@@ -216,8 +216,9 @@ def outcome_of(state: Standing, seen: Seen, request: ChangeRequest) -> End:
         return End(Outcome.EXPIRED, "The target is gone: there is nothing left to sign for.")
     match state.phase:
         case Phase.PENDING:
-            missing = f"{len(state.tally.votes)} of {state.tally.required} signatures, until {timestamp(request.expires_at)}"
-            return End(Outcome.PENDING, f"Waiting for {missing}.")
+            tally = state.tally
+            missing = f"{tally.counted} of {tally.required} signatures, until {timestamp(request.expires_at)}"
+            return End(Outcome.PENDING, f"Waiting for {missing}{_by_environment(state)}.")
         case Phase.USABLE:
             until = state.tally.usable_until
             assert until is not None
@@ -228,6 +229,13 @@ def outcome_of(state: Standing, seen: Seen, request: ChangeRequest) -> End:
             return End(Outcome.REJECTED, f"{rejection.reviewer} rejected it: {rejection.comment or 'no comment'}")
         case Phase.ENDED:
             return End(Outcome.EXPIRED, f"{state.why[:1].upper()}{state.why[1:]}.")
+
+
+def _by_environment(state: Standing) -> str:
+    """Which environments still wait, where several are judged by themselves."""
+    judgements = state.tally.judgements
+    waiting = [f"{each.environment} {len(each.votes)} of {each.required}" for each in judgements if not each.satisfied]
+    return f" ({', '.join(waiting)})" if len(judgements) > 1 else ""
 
 
 def _signed_by(state: Standing) -> str:
