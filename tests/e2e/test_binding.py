@@ -215,7 +215,7 @@ def test_approved_executed_and_refused_again(cluster: Cluster, story: Story, peo
     assert "WAITING FOR HUMAN SIGNATURES" in again.stderr
     assert request not in again.stderr
     assert story.request(request)["status"]["outcome"] == "Executed"
-    [allowed] = [record for record in story.decisions(name) if record["decision"] == "Allow"]
+    *_, allowed = [record for record in story.decisions(name) if record["decision"] == "Allow"]
     assert allowed["reason"] == "Approved"
     assert allowed["reviewers"] == ["bob"]
     assert allowed["changeRequest"] == request
