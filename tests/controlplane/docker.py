@@ -41,15 +41,15 @@ def image_tag() -> str:
     return f"dev-{source.digest(source.IMAGE_INPUTS, os.environ.get(BASE_VARIABLE, ''))}"
 
 
-def build_image(progress: Progress) -> str:
-    """Runs deploy/build-image unless there is an image of these very inputs; returns its name.
+def build_image(tag: str, progress: Progress) -> str:
+    """Runs deploy/build-image unless there is an image of that tag, which is `image_tag()`'s; returns its name.
 
     PYTHON_BASE_IMAGE names another base image than the Dockerfile's own.
 
     Raises:
         BuildFailed: with the last lines
     """
-    image = f"{REPOSITORY}:{image_tag()}"
+    image = f"{REPOSITORY}:{tag}"
     if run("image", "inspect", image).returncode == 0:
         return image
     # Newer Dockers build with BuildKit and fail where its plugin is missing, unless told otherwise.

@@ -57,8 +57,8 @@ class KindBackend:
 
     @property
     def base_values(self) -> dict[str, Any]:
-        image = {"repository": docker.REPOSITORY, "tag": docker.image_tag(), "pullPolicy": "Never"}
-        return {"clusterName": CLUSTER_NAME, "image": image}
+        """Without an image: which one runs is decided when it is built, and holds until the next `up`."""
+        return {"clusterName": CLUSTER_NAME}
 
     # --- the cluster --------------------------------------------------------------------------
 
@@ -141,12 +141,12 @@ class KindBackend:
     # --- Countersign --------------------------------------------------------------------------
 
     def install(self, admin: Api, values: Mapping[str, Any], progress: Progress) -> None:
-        image = docker.build_image(progress)
+        tag = docker.image_tag()
+        image = docker.build_image(tag, progress)
         if not self._has(image):
             with progress.step(f"loading {image} into the node"):
                 self._kind("load", "docker-image", "--name", self._name, image)
-        # What was installed before may name the image of an older checkout.
-        current = chart.merged(values, {"image": self.base_values["image"]})
+        current = chart.merged(values, {"image": {"repository": docker.REPOSITORY, "tag": tag, "pullPolicy": "Never"}})
         with progress.step("installing the chart"):
             self._preserving_logs()
             chart.install(self._layout, self._tools["helm"], current)
@@ -164,7 +164,8 @@ class KindBackend:
 
     def upgrade(self, admin: Api, values: Mapping[str, Any]) -> None:
         self._preserving_logs()
-        chart.install(self._layout, self._tools["helm"], values)
+        same_image = {"image": chart.values(self._layout)["image"]}
+        chart.install(self._layout, self._tools["helm"], chart.merged(values, same_image))
         for process in chart.PROCESSES:
             self._annotate_template(admin, process)
         self._wait_rolled_out(admin)
@@ -204,9 +205,7 @@ class KindBackend:
 
     def _why_not(self, admin: Api, process: Process) -> str:
         self.collect_logs()
-        states = [
-            f"{pod['metadata']['name']}: {pod['status'].get('containerStatuses', pod['status'])}" for pod in self._pods(admin, process)
-        ]
+        states = [_state(pod) for pod in self._pods(admin, process)]
         log = self._layout.logs / f"{process}.log"
         return last_lines("\n".join([*states, *log.read_text().splitlines()[-15:]]), 25)
 
