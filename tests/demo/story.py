@@ -116,6 +116,7 @@ class Story:
             f"{BALANCERS} load balancer lost for good, who asked and for whom. Its status adds what could be rebuilt, and who can sign."
         )
         self._wait_for("{.status.impact.pods}", lambda pods: pods not in ("", "0"), "its status was to count the pods")
+        self._wait_for_event()
         shown = self._ok(self.bob, f"kubectl describe {KIND} {self.request} | sed -n '/^Status:/,$p'")
         expect("bob" in shown.text and "alice" not in _eligible(shown.text), "bob was to be eligible, and alice not")
 
@@ -221,6 +222,13 @@ END"""
         deadline = time.monotonic() + 30
         while not reached(value := self._value(f"{KIND} {self.request}", jsonpath)):
             expect(time.monotonic() < deadline, f"{sentence}, and after 30 s it says {value!r}")
+            time.sleep(0.2)
+
+    def _wait_for_event(self) -> None:
+        deadline = time.monotonic() + 30
+        by_name = ("--field-selector", f"involvedObject.name={self.request}")
+        while not self.cluster.kubectl("admin", "get", "events", "--all-namespaces", *by_name, "-o", "name").stdout.strip():
+            expect(time.monotonic() < deadline, "an Event was to tell of the change request within 30 s")
             time.sleep(0.2)
 
     def _is_of_this_story(self, record: dict[str, object]) -> bool:

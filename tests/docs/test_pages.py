@@ -110,14 +110,15 @@ def test_manifests_are_accepted(each: Page) -> None:
 @pytest.mark.parametrize("name", ["README.md", "docs/agents.md"])
 def test_the_refusal_is_what_the_code_says(name: str) -> None:
     """The page's first refusal, built anew by the code from the names and the time that stand in it."""
-    [shown, *_] = [command.shown for command in page(name).commands() if command.text == "kubectl delete namespace payments"]
+    [(warning, *shown), *_] = [command.shown for command in page(name).commands() if command.text == "kubectl delete namespace payments"]
+    assert warning == "Warning: countersign: recognised as agent kiro, run by alice"
     before, _, _ = shown[0].partition("WAITING")
     assert before == 'Error from server (Forbidden): admission webhook "agents-0.kube-countersign.dev" denied the request: '
     found = re.search(
         r'"(?P<namespace>[^"]+)" on (?P<cluster>\S+) needs 1 person to sign (?P<request>\S+) \(0 of 1, until (?P<until>\S+)\)', shown[0]
     )
     assert found
-    assert list(shown) == (before + _refusal(**found.groupdict())).splitlines()
+    assert shown == (before + _refusal(**found.groupdict())).splitlines()
 
 
 def test_the_durations_in_the_rules_are_the_defaults() -> None:
