@@ -87,24 +87,27 @@ class Lifecycle:
     async def reconcile(self, snapshot: Snapshot) -> datetime | None:
         """Every request once; when the next of them ends by time alone. Raises the last ApiError, once all have been tried."""
         failed: ApiError | None = None
+        ends: list[datetime] = []
         now = self._clock.now()
         for request in list(snapshot.requests.values()):
             try:
-                await self._one(request, snapshot, now)
+                end = await self._one(request, snapshot, now)
             except ApiError as error:
                 _log.warning("the change request %s: %s", request.meta.name, error)
                 failed = error
+            else:
+                ends += [end] if end is not None and end > now else []
         await self._orphans(snapshot, now)
         if failed is not None:
             raise failed
-        return next_end(snapshot, now)
+        return min(ends, default=None)
 
-    async def _one(self, request: ChangeRequest, snapshot: Snapshot, now: datetime) -> None:
+    async def _one(self, request: ChangeRequest, snapshot: Snapshot, now: datetime) -> datetime | None:
+        """When it ends, or is cleaned up, by time alone."""
         before = self._statuses.current("changerequests", request.meta.name, request.meta.uid)
         outcome = text(before, "outcome")
         if outcome in _ENDED:
-            await self._clean(request, snapshot, now)
-            return
+            return await self._clean(request, snapshot, now)
         state = standing(request, snapshot, now, environments=environments_now(request, snapshot))
         seen = await self._look(request, state, snapshot, now)
         end = outcome_of(state, seen, request)
@@ -114,6 +117,7 @@ class Lifecycle:
         if await self._statuses.report(request_report(request, state, end, impact)) and outcome != end.outcome:
             for notice in notices_of(request, end):
                 await self._notices.tell(notice)
+        return state.tally.usable_until or request.expires_at
 
     async def _impact_of(self, request: ChangeRequest) -> Mapping[str, int]:
         try:
@@ -143,16 +147,18 @@ class Lifecycle:
         last = self._looked.get(request.meta.name)
         return last is None or now - last >= _LOOK_EVERY
 
-    async def _clean(self, request: ChangeRequest, snapshot: Snapshot, now: datetime) -> None:
+    async def _clean(self, request: ChangeRequest, snapshot: Snapshot, now: datetime) -> datetime | None:
         """The request before its Approvals: without the request they count for nothing, without them a rejection would be forgotten."""
-        if now < kept_until(request, snapshot.approvals.get(request.meta.name, ()), self._keeping):
-            return
+        until = kept_until(request, snapshot.approvals.get(request.meta.name, ()), self._keeping)
+        if now < until:
+            return until
         self._looked.pop(request.meta.name, None)
         approvals = snapshot.approvals.get(request.meta.name, ())
         await self._delete("changerequests", request.meta.name, request.meta.uid)
         for approval in approvals:
             await self._delete("approvals", approval.meta.name, approval.meta.uid)
         _log.info("deleted the change request %s, which had ended, and its %d approvals", request.meta.name, len(approvals))
+        return None
 
     async def _orphans(self, snapshot: Snapshot, now: datetime) -> None:
         """Approvals whose request is gone: an earlier cleaning was cut short."""
@@ -288,16 +294,6 @@ def notices_of(request: ChangeRequest, end: End) -> tuple[Notice, ...]:
             Notice(kind, request.target, reason, f"{what}, changerequests.{GROUP}/{request.meta.name}: {end.message}", warning=True)
         )
     return tuple(made)
-
-
-def next_end(snapshot: Snapshot, now: datetime) -> datetime | None:
-    """When the next open request ends by time alone."""
-    ends = []
-    for request in snapshot.requests.values():
-        if request.expires_at > now:
-            state = standing(request, snapshot, now)
-            ends.append(state.tally.usable_until or request.expires_at)
-    return min((end for end in ends if end > now), default=None)
 
 
 def kept_until(request: ChangeRequest, approvals: Iterable[Approval], keeping: Keeping) -> datetime:

@@ -174,12 +174,20 @@ class Protection:
         for label in made.labels:
             failed = await self._label(label) or failed
         if made.close_registration:
-            await self._api.patch(f"{_ENVIRONMENTS}/{DEFAULT_ENVIRONMENT}", {"spec": {"registration": Registration.CLOSED.value}})
-            _log.info("registration is closed: from now on a new reviewer or key has to be signed for")
+            failed = await self._close_registration() or failed
         for report in made.reports:
             await self._statuses.report(report)
         if failed is not None:
             raise failed
+
+    async def _close_registration(self) -> ApiError | None:
+        try:
+            await self._api.patch(f"{_ENVIRONMENTS}/{DEFAULT_ENVIRONMENT}", {"spec": {"registration": Registration.CLOSED.value}})
+        except ApiError as error:
+            _log.warning("registration could not be closed yet: %s", error)
+            return error
+        _log.info("registration is closed: from now on a new reviewer or key has to be signed for")
+        return None
 
     async def _label(self, label: Label) -> ApiError | None:
         try:
