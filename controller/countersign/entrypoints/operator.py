@@ -7,7 +7,7 @@ they handle, which would jam the deletion of our CRDs and pass through our own w
 import asyncio
 import logging
 import signal
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import kopf
 from aiohttp import web
@@ -114,7 +114,14 @@ async def _watch(parts: Operator, stop: asyncio.Event, kopf_stop: asyncio.Event)
     taking = asyncio.create_task(take_signals_back())
     try:
         await kopf.operator(
-            registry=handlers(parts), settings=_kopf_settings(), standalone=True, clusterwide=True, stop_flag=kopf_stop, ready_flag=ready
+            registry=handlers(parts),
+            settings=_kopf_settings(),
+            standalone=True,
+            clusterwide=True,
+            # Else kopf makes one from the name of the system's user, which a container's user need not have.
+            identity=cast("Any", parts.settings.replica),
+            stop_flag=kopf_stop,
+            ready_flag=ready,
         )
     finally:
         taking.cancel()
