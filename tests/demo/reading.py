@@ -48,7 +48,7 @@ def short(record: Mapping[str, Any]) -> str:
     where = f"{target['namespace']}/" if target.get("namespace") and target["resource"] != "namespaces" else ""
     what = f"{record['operation']} {target['resource']} {where}{target['name']}"
     dry = " (dry run)" if record.get("dryRun") else ""
-    return f"{time}  {record['decision']:<6} {record['reason']:<10} {_who(record):<24} {what}{dry}{_signed(record)}"
+    return f"{time}  {record['decision']:<6} {record.get('fault') or record['reason']:<10} {_who(record):<24} {what}{dry}{_signed(record)}"
 
 
 def _who(record: Mapping[str, Any]) -> str:

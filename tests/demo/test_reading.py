@@ -64,6 +64,10 @@ def _record(**more: Any) -> dict[str, Any]:
             _record(target={"resource": "persistentvolumeclaims", "namespace": "payments", "name": "data"}),
             "03:10:00  Allow  Approved   bob                      DELETE persistentvolumeclaims payments/data",
         ),
+        (
+            _record(decision="Refuse", reason="Invalid", fault="IsASponsor"),
+            "03:10:00  Refuse IsASponsor bob                      DELETE namespaces payments",
+        ),
         ({"time": "2026-11-22T03:10:00Z", "start": {"version": "0.1.0"}}, "03:10:00  (a webhook process starts, version 0.1.0)"),
     ],
 )
