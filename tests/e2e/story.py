@@ -65,6 +65,11 @@ class Reply:
         return self.causes.get("fault", "")
 
     @property
+    def signature(self) -> str:
+        """What is wrong with a refused signature."""
+        return self.causes.get("signature", "")
+
+    @property
     def request(self) -> str:
         """The change request's name."""
         return self.causes.get("changeRequest", "").removeprefix(f"changerequests.{OURS}/")

@@ -33,9 +33,10 @@ def refused(story: Story, request_: str, namespace: str) -> Callable[..., None]:
     """Holds an answer against the one reason it must have, and sees that it changed nothing."""
 
     def hold(reply: Reply, fault: str, *words: str) -> None:
+        fault, _, signature = fault.partition(": ")
         assert reply.answer.status == 403, str(reply)
         assert reply.outcome == "Refused", str(reply)
-        assert reply.fault == fault, str(reply)
+        assert (reply.fault, reply.signature) == (fault, signature), str(reply)
         for word in words:
             assert word in reply.message, str(reply)
         assert story.approvals(request_) == []
@@ -177,7 +178,10 @@ def test_a_weak_key_is_refused_at_registration_and_at_signing(
     assert "register that" in registering.message
     signature = story.signature(weak, text_of(story, request_))
     refused(
-        story.bring(request_, people.bob, signature), "SignatureRefused", "a key that is not accepted", "2048 bits, and 3072 is the least"
+        story.bring(request_, people.bob, signature),
+        "SignatureRefused: Weak",
+        "a key that is not accepted",
+        "2048 bits, and 3072 is the least",
     )
 
 
@@ -209,7 +213,7 @@ def test_an_untouched_hardware_key_is_refused(story: Story, people: People, requ
     key = people.frank.keys["sk-ed25519"]
     assert isinstance(key, SoftwareAuthenticator)
     untouched = key.sign(text_of(story, request_).encode(), "approve@kube-countersign.dev", flags=0)
-    refused(story.bring(request_, people.frank, untouched), "SignatureRefused", "without being touched")
+    refused(story.bring(request_, people.frank, untouched), "SignatureRefused: NoUserPresence", "without being touched")
 
 
 # --- over what ------------------------------------------------------------------------------------
@@ -220,13 +224,17 @@ def test_the_wrong_namespace_strings_is_refused(
     story: Story, people: People, request_: str, refused: Callable[..., None], namespace_string: str
 ) -> None:
     signature = story.signature(people.bob.key(), text_of(story, request_), namespace_string)
-    refused(story.bring(request_, people.bob, signature), "SignatureRefused", namespace_string, "approve@kube-countersign.dev")
+    refused(
+        story.bring(request_, people.bob, signature), "SignatureRefused: WrongNamespace", namespace_string, "approve@kube-countersign.dev"
+    )
 
 
 def test_an_approving_signature_does_not_reject(story: Story, people: People, request_: str, refused: Callable[..., None]) -> None:
     signature = story.signature(people.bob.key(), text_of(story, request_))
     refused(
-        story.bring(request_, people.bob, signature, decision="Reject", comment="no"), "SignatureRefused", "reject@kube-countersign.dev"
+        story.bring(request_, people.bob, signature, decision="Reject", comment="no"),
+        "SignatureRefused: WrongNamespace",
+        "reject@kube-countersign.dev",
     )
 
 
@@ -242,18 +250,22 @@ def test_a_signature_over_a_changed_text_is_refused(
         "crlf": text.replace("\n", "\r\n"),
     }[tamper]
     assert changed != text
-    refused(story.bring(request_, people.bob, story.signature(people.bob.key(), changed)), "SignatureRefused", "text")
+    refused(
+        story.bring(request_, people.bob, story.signature(people.bob.key(), changed)),
+        "SignatureRefused: BadSignature",
+        "The signature does not match the text",
+    )
 
 
 def test_a_changed_signature_is_refused(story: Story, people: People, request_: str, refused: Callable[..., None]) -> None:
     blob = bytearray(dearmor(story.signature(people.bob.key(), text_of(story, request_))))
     blob[-10] ^= 1
-    refused(story.bring(request_, people.bob, armor(bytes(blob))), "SignatureRefused")
+    refused(story.bring(request_, people.bob, armor(bytes(blob))), "SignatureRefused: BadSignature")
 
 
 def test_another_change_requests_is_refused(story: Story, people: People, request_: str, refused: Callable[..., None]) -> None:
     other = story.ask("kiro", path("namespaces", story.namespace()))
-    refused(story.bring(request_, people.bob, story.signature(people.bob.key(), text_of(story, other))), "SignatureRefused")
+    refused(story.bring(request_, people.bob, story.signature(people.bob.key(), text_of(story, other))), "SignatureRefused: BadSignature")
 
 
 def test_a_request_that_is_not_there_is_named(story: Story, people: People, request_: str) -> None:
@@ -303,8 +315,7 @@ def test_a_malformed_signature_is_refused(
     good = story.signature(people.bob.key(), text_of(story, request_))
     reply = story.bring(request_, people.bob, spoil(good))
     if status == 403:
-        refused(reply, "SignatureRefused")
-        assert "sign again with `ssh-keygen -Y sign`" in reply.message or "cannot be read" in reply.message
+        refused(reply, "SignatureRefused: Malformed", "The signature cannot be read", "sign again with `ssh-keygen -Y sign`")
     else:
         assert reply.answer.status == status, str(reply)
         assert story.approvals(request_) == []

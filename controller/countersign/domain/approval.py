@@ -51,9 +51,12 @@ class Fault(StrEnum):
 
 
 class ApprovalRefused(CountersignError):
-    def __init__(self, fault: Fault, sentence: str) -> None:
+    """`signature` says of a refused signature what is wrong with it (a `SignatureFault`)."""
+
+    def __init__(self, fault: Fault, sentence: str, *, signature: str = "") -> None:
         super().__init__(sentence)
         self.fault = fault
+        self.signature = signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +291,7 @@ def _prove(approval: Approval, reviewer: Reviewer, request: ChangeRequest, now: 
     try:
         signature = parse_signature(approval.signature)
     except SignatureRefused as refusal:
-        raise ApprovalRefused(Fault.SIGNATURE, str(refusal)) from refusal
+        raise ApprovalRefused(Fault.SIGNATURE, str(refusal), signature=refusal.reason) from refusal
     key, public = _registered(signature.key, reviewer)
     if key.not_after is not None and now >= key.not_after:
         raise ApprovalRefused(
@@ -298,7 +301,7 @@ def _prove(approval: Approval, reviewer: Reviewer, request: ChangeRequest, now: 
     try:
         verify(signature, render(request).encode("ascii"), namespace)
     except SignatureRefused as refusal:
-        raise ApprovalRefused(Fault.SIGNATURE, str(refusal)) from refusal
+        raise ApprovalRefused(Fault.SIGNATURE, str(refusal), signature=refusal.reason) from refusal
     return key, public
 
 

@@ -113,13 +113,14 @@ def no_target(case: Case) -> Answer:
     )
 
 
-def invalid(sentences: tuple[str, ...], fault: str = "Invalid") -> Answer:
+def invalid(sentences: tuple[str, ...], fault: str = "Invalid", signature: str = "") -> Answer:
+    causes = (("outcome", "Refused"), ("fault", fault), ("signature", signature))
     return Answer(
         allowed=False,
         reason=Reason.INVALID,
         code=422 if fault == "Invalid" else 403,
         message=" ".join(sentences),
-        causes=(("outcome", "Refused"), ("fault", fault)),
+        causes=causes if signature else causes[:-1],
     )
 
 

@@ -211,7 +211,9 @@ class Review:
             vote = check(approval, change_request, request.user, look.snapshot, self._outside.clock.now())
         except ApprovalRefused as refused:
             chain = {"changeRequest": approval.change_request, "fault": refused.fault.value, "verdict": approval.verdict.value}
-            return replace(refusal.invalid((str(refused),), refused.fault), chain=chain, audit={"fault": refused.fault.value})
+            return replace(
+                refusal.invalid((str(refused),), refused.fault, refused.signature), chain=chain, audit={"fault": refused.fault.value}
+            )
         facts: Mapping[str, object] = {
             "reviewers": [vote.reviewer],
             "changeRequest": approval.change_request,
