@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import subprocess
+import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -128,6 +129,15 @@ def test_the_durations_in_the_rules_are_the_defaults() -> None:
     hours = {key: duration.total_seconds() / 3600 for key, duration in (("24h", settings.request_ttl), ("1h", settings.cool_off))}
     assert hours == {"24h": 24, "1h": 1}
     assert settings.keep_ended.days == 7
+
+
+def test_the_picture_of_the_layers_is_the_one_that_is_checked() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [layers] = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    [picture] = [block.lines for block in page("docs/architecture.md").blocks("") if block.lines[0].startswith("countersign.__main__")]
+    shown = [re.split(r"\s{2,}", line)[0] for line in picture if line.startswith("countersign.")]
+    beside = {"countersign.bootstrap_operator"}
+    assert shown == [" | ".join(name for name in layer.split(" | ") if name not in beside) for layer in layers]
 
 
 def test_a_page_that_lies_is_found_out() -> None:
