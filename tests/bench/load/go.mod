@@ -1,0 +1,3 @@
+module kube-countersign.dev/bench
+
+go 1.26
