@@ -6,10 +6,11 @@ from typing import Final
 
 from countersign.domain.identify import SERVICE_ACCOUNT, is_glob
 from countersign.domain.resources import AgentIdentity, Subject, SubjectKind
-from countersign.wire.cel import literal, literals, some, subject_matches, username_in
+from countersign.wire.cel import literal, some, subject_matches, username_in
 
 SHARD_NAMES: Final = 1_500
-SHARD_LETTERS: Final = 80_000  # of the API server's 100,000 code points an expression; the rest is for what stands around the names
+SHARD_LETTERS: Final = 90_000  # of the API server's 100,000 code points an expression; the rest is for what stands around the names
+_AROUND: Final = 10  # code points around one entry: brackets, commas, the colon of a map, the question mark of a condition
 MAX_SHARDS: Final = 6  # times SHARD_LETTERS, in the webhook configuration and in each policy: below etcd's 1.5 MB an object
 
 
@@ -76,7 +77,7 @@ class _Hand:
 
     def take(self, identity: str, username: str, condition: str) -> bool:
         """False where there is no room."""
-        more = len(literal(identity)) + 16 + (len(condition) if condition else len(literal(username)) + len(literals(())))
+        more = len(literal(identity)) + _AROUND + len(condition or literal(username))
         if self.letters + more > SHARD_LETTERS or (username not in self.named and len(self.named) >= SHARD_NAMES):
             return False
         self.letters += more
