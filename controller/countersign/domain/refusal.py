@@ -86,11 +86,11 @@ def rejected(case: Case, request: ChangeRequest, sentence: str, until: datetime 
 
 def dry_run(case: Case, required: int, name: str) -> Answer:
     known = f" It waits for them as {_RESOURCE}/{name}." if name else " A dry run writes no change request; the real request would."
-    people = "1 person" if required == 1 else f"{required} people"
+    people = "1 person has" if required == 1 else f"{required} people have"
     return Answer(
         allowed=False,
         reason=Reason.DRY_RUN,
-        message=f"DRY RUN, {case.untouched}: {case.thing} would be held until {people} have signed for it.{known}",
+        message=f"DRY RUN, {case.untouched}: {case.thing} would be held until {people} signed for it.{known}",
         causes=_causes("DryRun", name, human=True),
     )
 

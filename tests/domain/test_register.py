@@ -1,0 +1,151 @@
+"""From whom a change to our settings is held back (docs/rules.md, Removing protection)."""
+
+from dataclasses import replace
+
+import pytest
+
+from countersign.domain.classify import Setting
+from countersign.domain.identify import identify
+from countersign.domain.register import SettingHold, setting_hold
+from countersign.domain.request import Operation, UserInfo
+from countersign.domain.resources import (
+    AgentIdentity,
+    Change,
+    Mode,
+    ProtectedEnvironment,
+    ProtectFrom,
+    Registration,
+    Reviewer,
+    Subject,
+    SubjectKind,
+    Target,
+)
+from countersign.domain.snapshot import Snapshot
+from tests.support.objects import account, environment, identity, key_of, person, snapshot, user
+
+Obj = AgentIdentity | Reviewer | ProtectedEnvironment | None
+HUMAN, DEPLOYER, CONTROLLER = user("erin@example.com"), user("system:serviceaccount:ci:deployer"), user("system:kube-controller-manager")
+PEOPLE, EVERYONE, AGENTS = ProtectFrom.PEOPLE, ProtectFrom.EVERYONE, ProtectFrom.AGENTS
+CLOSED = Registration.CLOSED
+
+
+def held(old: Obj, new: Obj, who: UserInfo, world: Snapshot, *, kind: str = "", operation: Operation | None = None) -> SettingHold:
+    plural = (
+        kind or {AgentIdentity: "agentidentities", Reviewer: "reviewers", ProtectedEnvironment: "protectedenvironments"}[type(old or new)]
+    )
+    operation = operation or (Operation.CREATE if old is None else Operation.DELETE if new is None else Operation.UPDATE)
+    change = Setting(Target("kube-countersign.dev", "v1alpha1", plural, "x"), Change(), operation)
+    return setting_hold(change, old, new, identify(who, world.identities.values(), ()), who, world)
+
+
+def names(result: SettingHold) -> set[str]:
+    return {each.meta.name for each in result.hold.held}
+
+
+@pytest.mark.parametrize(
+    ("level", "who", "is_held"),
+    [
+        (AGENTS, HUMAN, False),
+        (AGENTS, DEPLOYER, False),
+        (PEOPLE, HUMAN, True),
+        (PEOPLE, DEPLOYER, False),
+        (EVERYONE, HUMAN, True),
+        (EVERYONE, DEPLOYER, True),
+        (EVERYONE, CONTROLLER, False),
+    ],
+)
+@pytest.mark.parametrize("weaker", ["deleted", "audited"])
+def test_an_environment_is_held_for_itself(level: ProtectFrom, who: UserInfo, is_held: bool, weaker: str) -> None:
+    old = environment("prod", level)
+    new = None if weaker == "deleted" else replace(old, mode=Mode.AUDIT)
+    result = held(old, new, who, snapshot(old, environment("other", EVERYONE)))
+    assert names(result) == ({"prod"} if is_held else set())
+    assert result.weaker
+
+
+def test_the_environment_as_it_was_says_who_holds_it() -> None:
+    old, new = environment("prod", PEOPLE), environment("prod", AGENTS)
+    assert names(held(old, new, HUMAN, snapshot(old))) == {"prod"}
+    assert names(held(new, old, HUMAN, snapshot(old))) == set()
+
+
+def test_what_weakens_nothing_is_free_to_people() -> None:
+    old = environment("prod", EVERYONE)
+    assert held(old, replace(old, approvals=replace(old.approvals, required=5)), HUMAN, snapshot(old)).weaker == ()
+    assert names(held(None, environment("new", EVERYONE), HUMAN, snapshot(old))) == set()
+    assert names(held(None, identity("new"), HUMAN, snapshot(old))) == set()
+    assert (
+        names(held(identity(), replace(identity(), subjects=(account("agents", "kiro"), account("a", "b"))), HUMAN, snapshot(old))) == set()
+    )
+
+
+@pytest.mark.parametrize("new", [None, identity(sponsors=("mallory",)), identity("kiro", account("agents", "other"))])
+def test_an_identity_is_held_by_the_strictest_of_all(new: Obj) -> None:
+    world = snapshot(environment(), environment("b", PEOPLE), environment("c", EVERYONE))
+    assert names(held(identity(), new, HUMAN, world)) == {"b", "c"}
+    assert names(held(identity(), new, DEPLOYER, world)) == {"c"}
+    assert names(held(identity(), new, HUMAN, snapshot(environment()))) == set()
+
+
+ERIN = person("erin")
+OPEN_WORLD = snapshot(environment(), identity(sponsors=("oidc:bob",)))
+CLOSED_WORLD = snapshot(environment(registration=CLOSED), environment("sre", teams=("sre",)), environment("b", teams=("web",)))
+BOB = person("bob", usernames=("bob@example.com", "oidc:bob"))
+ADDITIONS: list[tuple[Obj, Reviewer]] = [
+    (None, ERIN),
+    (person("bob"), BOB),
+    (person("bob"), person("bob", keys=(key_of("bob"), key_of("more")))),
+    (person("bob"), person("bob", teams=("sre",))),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), ADDITIONS)
+def test_registering_is_free_while_it_is_open(old: Obj, new: Reviewer) -> None:
+    for who in (HUMAN, DEPLOYER):
+        assert held(old, new, who, OPEN_WORLD).hold.held == ()
+
+
+@pytest.mark.parametrize(("old", "new"), ADDITIONS)
+@pytest.mark.parametrize("who", [HUMAN, DEPLOYER, user("kubernetes-admin", "system:masters")])
+def test_registering_is_guarded_for_everybody_once_it_is_closed(old: Obj, new: Reviewer, who: UserInfo) -> None:
+    assert names(held(old, new, who, CLOSED_WORLD)) == ({"default", "sre"} if new.teams else {"default"})
+
+
+def test_but_for_default_except() -> None:
+    excepted = environment(registration=CLOSED, exceptions=(account("ci", "deployer"),))
+    result = held(None, ERIN, DEPLOYER, snapshot(excepted, environment("other")))
+    assert (result.hold.held, result.hold.excepted) == ((), (excepted,))
+    assert names(held(None, ERIN, HUMAN, snapshot(excepted))) == {"default"}
+    elsewhere = environment("other", exceptions=(account("ci", "deployer"),))
+    assert names(held(None, ERIN, DEPLOYER, snapshot(environment(registration=CLOSED), elsewhere))) == {"default", "other"}
+
+
+def test_without_default_nobody_can_register() -> None:
+    result = held(None, ERIN, HUMAN, snapshot(environment("other", exceptions=(Subject(SubjectKind.USER, "*"),))))
+    assert result.closed_for_good
+    assert result.weaker
+
+
+def test_taking_a_key_or_a_reviewer_away_is_free() -> None:
+    world = snapshot(environment("default", EVERYONE, registration=CLOSED))
+    assert names(held(BOB, None, HUMAN, world)) == set()
+    assert names(held(BOB, replace(BOB, keys=()), HUMAN, world)) == set()
+    assert names(held(BOB, replace(BOB, usernames=("bob@example.com",)), HUMAN, world)) == set(), "nobody's sponsor"
+
+
+@pytest.mark.parametrize(("level", "expected"), [(AGENTS, set()), (PEOPLE, {"default"})])
+@pytest.mark.parametrize("registration", [None, CLOSED])
+def test_shedding_the_name_that_bars_a_sponsor_is_as_changing_the_sponsors(
+    level: ProtectFrom, expected: set[str], registration: Registration | None
+) -> None:
+    world = snapshot(environment("default", level, registration=registration), identity(sponsors=("oidc:bob",)))
+    assert names(held(BOB, replace(BOB, usernames=("bob@example.com",)), HUMAN, world)) == expected
+    assert names(held(BOB, replace(BOB, usernames=("bob@example.com",), keys=()), HUMAN, world)) == set()
+
+
+def test_what_fits_no_rule_is_closed() -> None:
+    world = snapshot()
+    assert held(identity(), environment(), HUMAN, world, kind="agentidentities").closed_for_good
+    assert held(BOB, None, HUMAN, world, operation=Operation.UPDATE).closed_for_good
+    assert held(None, environment(), HUMAN, world, operation=Operation.UPDATE).closed_for_good
+    assert held(None, None, HUMAN, world, kind="reviewers").closed_for_good

@@ -1,0 +1,236 @@
+"""Which part of a change takes protection away. What only adds must pass: an upgrade, a GitOps sync."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from countersign.domain.request import GroupResource
+from countersign.domain.resources import (
+    AgentIdentity,
+    ApprovalRules,
+    Mode,
+    ProtectedEnvironment,
+    ProtectFrom,
+    Registration,
+    Requirement,
+    Reviewer,
+    ReviewerKey,
+    Selector,
+    Subject,
+    SubjectKind,
+)
+from countersign.domain.weakening import frees_a_sponsor, of_environment, of_identity, of_reviewer, widens
+from tests.support.objects import HOUR, NOW, account, environment, identity, key_of, person
+
+BASE = environment(
+    "prod",
+    ProtectFrom.PEOPLE,
+    selector=Selector({"tier": "prod"}),
+    exclude=("scratch",),
+    exceptions=(account("ci", "deployer"),),
+    own_work=HOUR,
+    mode=Mode.ENFORCE,
+    registration=Registration.CLOSED,
+    resources=(GroupResource("a", "b"),),
+    required=2,
+    teams=("sre", "web"),
+    hardware_keys_only=True,
+    use_within=HOUR,
+)
+
+
+def rules(**changes: Any) -> dict[str, ApprovalRules]:
+    return {"approvals": replace(BASE.approvals, **changes)}
+
+
+WEAKER: list[tuple[dict[str, Any], str]] = [
+    ({"selector": Selector({"tier": "prod", "team": "x"})}, "fewer namespaces"),
+    ({"selector": Selector({"tier": "dev"})}, "fewer namespaces"),
+    ({"exclude": ("scratch", "payments")}, "more namespaces are excluded"),
+    ({"protect_from": ProtectFrom.AGENTS}, "protects from fewer"),
+    ({"exceptions": (account("ci", "deployer"), account("ci", "other"))}, "more identities"),
+    ({"exceptions": (account("ci", "*"),)}, "more identities"),
+    ({"own_work": 2 * HOUR}, "own work"),
+    ({"mode": Mode.AUDIT}, "only audits"),
+    (rules(required=1), "fewer signatures"),
+    (rules(teams=()), "more people"),
+    (rules(teams=("sre", "web", "all")), "more people"),
+    (rules(hardware_keys_only=False), "software keys"),
+    (rules(use_within=HOUR + timedelta(seconds=1)), "for longer"),
+    ({"resources": ()}, "fewer kinds"),
+    ({"registration": Registration.OPEN}, "registration opens"),
+    ({"registration": None}, "registration opens"),
+]
+NOT_WEAKER: list[dict[str, Any]] = [
+    {},
+    {"selector": Selector()},
+    {"exclude": ()},
+    {"protect_from": ProtectFrom.EVERYONE},
+    {"exceptions": ()},
+    {"own_work": None},
+    {"own_work": timedelta(minutes=1)},
+    rules(required=3),
+    rules(teams=("sre",)),
+    rules(use_within=timedelta(minutes=1)),
+    {"resources": (GroupResource("a", "b"), GroupResource("c", "d"))},
+    {"meta": replace(BASE.meta, generation=9)},
+]
+
+
+@pytest.mark.parametrize(("change", "phrase"), WEAKER)
+def test_an_environment_is_weakened(change: dict[str, Any], phrase: str) -> None:
+    (found,) = of_environment(BASE, replace(BASE, **change))
+    assert phrase in found
+
+
+@pytest.mark.parametrize("change", NOT_WEAKER)
+def test_an_environment_is_not_weakened(change: dict[str, Any]) -> None:
+    assert of_environment(BASE, replace(BASE, **change)) == ()
+
+
+def test_from_nothing_to_something() -> None:
+    bare = environment("prod", required=2)
+    assert of_environment(bare, replace(bare, own_work=HOUR)) == ("own work lasts longer",)
+    assert of_environment(bare, replace(bare, approvals=replace(bare.approvals, teams=("sre",)))) == ()
+    assert of_environment(replace(bare, mode=Mode.AUDIT), bare) == ()
+    assert of_environment(bare, replace(bare, registration=Registration.CLOSED)) == ()
+    assert of_environment(replace(bare, registration=Registration.OPEN), bare) == ()
+
+
+def test_all_that_is_weakened_is_named() -> None:
+    assert len(of_environment(BASE, replace(BASE, mode=Mode.AUDIT, exclude=("scratch", "x"), **rules(required=1)))) == 3
+
+
+KEYS, VALUES = st.sampled_from("ab"), st.sampled_from("xyz")
+requirements = st.one_of(
+    st.builds(Requirement, KEYS, st.sampled_from(["In", "NotIn"]), st.lists(VALUES, min_size=1, max_size=2).map(tuple)),
+    st.builds(Requirement, KEYS, st.sampled_from(["Exists", "DoesNotExist"])),
+)
+selectors = st.builds(Selector, st.dictionaries(KEYS, VALUES, max_size=2), st.lists(requirements, max_size=2).map(tuple))
+ALL_LABELS = [
+    {key: value for key, value in (("a", a), ("b", b)) if value} for a in ("", "x", "y", "z", "w") for b in ("", "x", "y", "z", "w")
+]
+
+
+@given(selectors, selectors)
+def test_what_widens_loses_no_namespace(old: Selector, new: Selector) -> None:
+    if widens(old, new):
+        assert all(new.matches(labels) for labels in ALL_LABELS if old.matches(labels))
+
+
+@given(selectors)
+def test_an_unchanged_selector_and_the_empty_one_widen(selector: Selector) -> None:
+    assert widens(selector, selector)
+    assert widens(selector, Selector())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wider"),
+    [
+        (Requirement("a", "In", ("x",)), Requirement("a", "In", ("x", "y")), True),
+        (Requirement("a", "In", ("x", "y")), Requirement("a", "In", ("x",)), False),
+        (Requirement("a", "In", ("x",)), Requirement("a", "Exists"), True),
+        (Requirement("a", "Exists"), Requirement("a", "In", ("x",)), False),
+        (Requirement("a", "NotIn", ("x", "y")), Requirement("a", "NotIn", ("x",)), True),
+        (Requirement("a", "NotIn", ("x",)), Requirement("a", "NotIn", ("x", "y")), False),
+        (Requirement("a", "In", ("x",)), Requirement("a", "NotIn", ("y",)), True),
+        (Requirement("a", "In", ("x",)), Requirement("a", "NotIn", ("x",)), False),
+        (Requirement("a", "DoesNotExist"), Requirement("a", "NotIn", ("x",)), True),
+        (Requirement("a", "NotIn", ("x",)), Requirement("a", "DoesNotExist"), False),
+        (Requirement("a", "Exists"), Requirement("b", "Exists"), False),
+    ],
+)
+def test_which_term_widens_which(old: Requirement, new: Requirement, wider: bool) -> None:
+    assert widens(Selector(match_expressions=(old,)), Selector(match_expressions=(new,))) is wider
+
+
+def test_a_label_and_the_same_as_an_expression_are_one() -> None:
+    label, expression = Selector({"a": "x"}), Selector(match_expressions=(Requirement("a", "In", ("x",)),))
+    assert widens(label, expression)
+    assert widens(expression, label)
+
+
+# ── identities ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ONE, TWO = account("agents", "kiro"), account("agents", "more")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "weaker"),
+    [
+        (identity("x", ONE, TWO), identity("x", TWO, ONE), False),
+        (identity("x", ONE), identity("x", ONE, TWO), False),
+        (identity("x", ONE, TWO), identity("x", ONE), True),
+        (identity("x", ONE), identity("x", TWO), True),
+        (identity("x", Subject(SubjectKind.USER, "a")), identity("x", Subject(SubjectKind.USER, "a", groups=("g",))), True),
+        (identity("x", ONE, sponsors=("a", "b")), identity("x", ONE, sponsors=("b", "a")), False),
+        (identity("x", ONE, sponsors=("a",)), identity("x", ONE, sponsors=("b",)), True),
+        (identity("x", ONE, sponsors=("a",)), identity("x", ONE, sponsors=("a", "b")), True),
+        (identity("x", ONE), identity("x", ONE, sponsor_from_username=True), True),
+    ],
+)
+def test_an_identity_is_weakened(old: AgentIdentity, new: AgentIdentity, weaker: bool) -> None:
+    assert bool(of_identity(old, new)) is weaker
+
+
+# ── reviewers ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+BOB = person("bob", teams=("sre",), usernames=("bob", "oidc:bob"), keys=(key_of("bob"), key_of("spare")))
+
+
+def lives(not_after: Any) -> Reviewer:
+    return replace(BOB, keys=(ReviewerKey("k", key_of("bob").public_key, not_after),))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "phrases"),
+    [
+        (None, BOB, 1),
+        (BOB, BOB, 0),
+        (BOB, replace(BOB, usernames=("bob",)), 0),
+        (BOB, replace(BOB, keys=BOB.keys[:1]), 0),
+        (BOB, replace(BOB, keys=()), 0),
+        (BOB, replace(BOB, teams=()), 0),
+        (BOB, replace(BOB, keys=(replace(BOB.keys[0], name="renamed"), BOB.keys[1])), 0),
+        (BOB, replace(BOB, usernames=("bob", "oidc:bob", "evil")), 1),
+        (BOB, replace(BOB, keys=(*BOB.keys, ReviewerKey("new", key_of("new").public_key))), 1),
+        (BOB, replace(BOB, teams=("sre", "web")), 1),
+        (BOB, person("bob", teams=("x",), usernames=("y",), keys=(key_of("z"),)), 3),
+        (lives(NOW), lives(NOW), 0),
+        (lives(NOW), lives(NOW - HOUR), 0),
+        (lives(None), lives(NOW), 0),
+        (lives(NOW), lives(NOW + HOUR), 1),
+        (lives(NOW), lives(None), 1),
+    ],
+)
+def test_what_a_registration_adds(old: Reviewer | None, new: Reviewer, phrases: int) -> None:
+    assert len(of_reviewer(old, new)) == phrases
+
+
+@pytest.mark.parametrize(
+    ("sponsors", "new", "freed"),
+    [
+        (("oidc:bob",), replace(BOB, usernames=("bob",)), True),
+        (("oidc:bob",), BOB, False),
+        (("oidc:bob",), replace(BOB, usernames=("bob",), keys=()), False),
+        (("oidc:bob", "bob"), replace(BOB, usernames=("bob",)), False),
+        (("alice",), replace(BOB, usernames=("bob",)), False),
+        (("oidc:bob",), replace(BOB, usernames=("oidc:bob",)), False),
+    ],
+)
+def test_who_sheds_a_sponsors_name(sponsors: tuple[str, ...], new: Reviewer, freed: bool) -> None:
+    assert bool(frees_a_sponsor(BOB, new, [identity(sponsors=sponsors)])) is freed
+
+
+def test_nobody_is_freed_by_being_registered() -> None:
+    assert frees_a_sponsor(None, BOB, [identity(sponsors=("bob",))]) == ()
+
+
+def test_the_table_has_a_row_for_each_rule_of_an_environment() -> None:
+    phrases = {phrase for change, _ in WEAKER for phrase in of_environment(BASE, replace(BASE, **change))}
+    assert len(phrases) == 12, "a rule was added: add its row to WEAKER and to NOT_WEAKER"
+    assert isinstance(BASE, ProtectedEnvironment)
