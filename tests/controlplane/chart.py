@@ -83,6 +83,24 @@ def wait_in_force(admin: Api, agent: Api, *, timeout: float = IN_FORCE_WITHIN) -
     waiting.until(in_force, "Countersign was to come into force", timeout=timeout, pause=0.2, explain=lambda: f"    {obstacle}")
 
 
+def wait_held(agent: Api, *, timeout: float = 15) -> None:
+    """Until a new agent's deletions are held back, which takes the operator and the API server a second.
+
+    Returns at once for one whom RBAC lets delete no namespace: there is nothing to see.
+
+    Raises:
+        StartFailed
+    """
+    obstacle = ""
+
+    def held() -> bool:
+        nonlocal obstacle
+        obstacle = _unguarded(agent)
+        return not obstacle or "cannot delete resource" in obstacle
+
+    waiting.until(held, f"the agent {agent.user} was to be held", timeout=timeout, explain=lambda: f"    {obstacle}")
+
+
 def registered(admin: Api) -> list[dict[str, Any]]:
     """The webhook entries of our configuration, none while there is no configuration."""
     answer = admin.request("GET", path("validatingwebhookconfigurations", CONFIGURATION))

@@ -215,12 +215,15 @@ class Cluster:
         namespace: str = people.AGENTS,
         sponsors: Sequence[str] = people.SPONSORS,
         identity: bool = True,
+        in_force: bool = True,
     ) -> str:
-        """A ServiceAccount with a token, and its AgentIdentity."""
+        """A ServiceAccount with a token, and its AgentIdentity. Waits until its deletions are held, unless `in_force` is False."""
         self.new_service_account(name, role, namespace=namespace)
         if identity:
             manifest = people.identity(name, [people.service_account(namespace, name)], sponsors)
             people.create_if_absent(self.api, path("agentidentities"), manifest)
+            if in_force:
+                chart.wait_held(self.api_as(name))
         return name
 
     def _forget(self, user: str) -> None:

@@ -165,18 +165,23 @@ class KindBackend:
     def upgrade(self, admin: Api, values: Mapping[str, Any]) -> None:
         self._preserving_logs()
         same_image = {"image": chart.values(self._layout)["image"]}
+        before = {process: self._generation(admin, process) for process in chart.PROCESSES}
         chart.install(self._layout, self._tools["helm"], chart.merged(values, same_image))
         for process in chart.PROCESSES:
-            self._annotate_template(admin, process)
+            # Helm's change of the Deployment has begun a rollout already; a second one would only cost its time.
+            if self._generation(admin, process) == before[process]:
+                self._annotate_template(admin, process)
         self._wait_rolled_out(admin)
 
     def _deployment(self, process: Process, subresource: str | None = None) -> str:
         return path("deployments", f"countersign-{process}", namespace=NAMESPACE, subresource=subresource)
 
+    def _generation(self, admin: Api, process: Process) -> int:
+        return int(admin.get(self._deployment(process))["metadata"]["generation"])
+
     def _annotate_template(self, admin: Api, process: Process) -> None:
         """What `kubectl rollout restart` does."""
-        generation = admin.get(self._deployment(process))["metadata"]["generation"]
-        annotations = {"kubectl.kubernetes.io/restartedAt": f"generation-{generation}"}
+        annotations = {"kubectl.kubernetes.io/restartedAt": f"generation-{self._generation(admin, process)}"}
         admin.patch(self._deployment(process), {"spec": {"template": {"metadata": {"annotations": annotations}}}})
 
     def _pods(self, admin: Api, process: Process) -> list[dict[str, Any]]:
