@@ -81,6 +81,13 @@ class TestWhatReachesTheWebhook:
     def test_a_namespace_under_people(self, user: str, groups: tuple[str, ...], entries: list[str]) -> None:
         assert reached(configuration(), deleting(user, "namespaces", namespace(labels=PROD), groups=groups)) == entries
 
+    def test_built_in_controllers_never_do_even_where_an_identity_names_them(self) -> None:
+        everybody = AgentIdentity(Meta("everybody"), (Subject(SubjectKind.USER, "system:*"),), ("alice",))
+        built = guards(SITE, (everybody,), (DEFAULT, PAYMENTS, GOLD))
+        for user in (NAMESPACE_CONTROLLER, COLLECTOR, "system:kube-controller-manager"):
+            assert reached(configuration(built), deleting(user, "namespaces", namespace(labels={"tier": "gold"}))) == []
+        assert reached(configuration(built), deleting(DEPLOYER, "namespaces", namespace())) == ["agents-0"]
+
     @pytest.mark.parametrize(
         ("user", "entries"),
         [(KIRO, ["agents-0"]), (ALICE, ["people"]), (DEPLOYER, ["everyone"]), ("system:node:n", ["everyone"]), (NAMESPACE_CONTROLLER, [])],

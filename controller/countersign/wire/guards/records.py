@@ -49,7 +49,7 @@ def record_policies(site: Site) -> list[Guard]:
                 f"Of a ChangeRequest only the annotation {ANNOTATION_REASON} can be written, by its requester, in {_REASON_LENGTH} characters.",
             ),
             refusal(
-                some(negated(every(approval, updated)), every(_same_but(""), "variables.oldNotes == variables.newNotes")),
+                some(negated(every(approval, updated)), _same_but("")),
                 "An Approval never changes: to withdraw it, create one that rejects.",
             ),
             refusal(
@@ -66,7 +66,10 @@ def record_policies(site: Site) -> list[Guard]:
 
 
 def _same_but(annotation: str) -> str:
-    """The metadata that people can write is as it was, but for one annotation and the label that we put on agents' writes ourselves."""
+    """The metadata that people can write is as it was, but for one annotation and the label that we put on agents' writes ourselves.
+
+    "" is no annotation's key: then none may differ.
+    """
     agent, note = literal(LABEL_AGENT), literal(annotation)
     return every(
         "object.?spec == oldObject.?spec",

@@ -97,7 +97,7 @@ def _people(site: Site, shards: Sequence[Shard], environments: Sequence[Protecte
     for name, who, held_by in (("people", is_human(), _BEYOND_AGENTS), ("everyone", is_machine(), (ProtectFrom.EVERYONE,))):
         holding = [environment for environment in environments if environment.protect_from in held_by]
         if holding:
-            whose = [_not_builtin(), condition("a-requester-held-back", who), *_not_agents(shards)]
+            whose = [condition("a-requester-held-back", who), *_not_agents(shards)]
             entries += [
                 _entry(site, name, _cluster_rules(holding), [*whose, condition("a-namespace-held-back", _held_namespace(holding))]),
                 _entry(site, f"{name}-inside", _inner_rules(holding), whose, protected=[level.value for level in held_by]),
