@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeAlias
@@ -97,38 +97,71 @@ class Machine:
 Requester: TypeAlias = Agent | Human | Machine
 
 
-class Directory:
-    """Identities and people, indexed: exact names by lookup, only globs and groups one by one."""
+_Entry: TypeAlias = tuple[AgentIdentity, Subject]
 
-    __slots__ = ("_by_username", "_named", "_others", "_people")
+
+class Directory:
+    """Identities and people, indexed: exact names, groups and namespaces by lookup, only globs one by one."""
+
+    __slots__ = ("_by_group", "_by_namespace", "_by_username", "_globs", "_last", "_named", "_people")
 
     def __init__(self, identities: Iterable[AgentIdentity], reviewers: Iterable[Reviewer]) -> None:
-        self._by_username: dict[str, list[tuple[AgentIdentity, Subject]]] = {}
-        self._others: list[tuple[AgentIdentity, Subject]] = []
+        self._by_username: dict[str, list[_Entry]] = {}
+        self._by_group: dict[str, list[_Entry]] = {}
+        self._by_namespace: dict[str, list[_Entry]] = {}
+        self._globs: list[tuple[re.Pattern[str], _Entry]] = []
         for identity in identities:
             for subject in identity.subjects:
-                if username := exact_username(subject):
-                    self._by_username.setdefault(username, []).append((identity, subject))
-                else:
-                    self._others.append((identity, subject))
+                self._add(identity, subject)
         self._people = {username: reviewer.meta.name for reviewer in reviewers for username in reviewer.usernames}
         self._named: dict[str, Requester] = {}
+        self._last: tuple[UserInfo, Requester] | None = None
+
+    def _add(self, identity: AgentIdentity, subject: Subject) -> None:
+        entry = (identity, subject)
+        match subject.kind:
+            case SubjectKind.GROUP:
+                self._by_group.setdefault(subject.name, []).append(entry)
+            case SubjectKind.USER if is_glob(subject.name):
+                self._globs.append((glob(subject.name), entry))
+            case SubjectKind.SERVICE_ACCOUNT if subject.name == "*":
+                self._by_namespace.setdefault(subject.namespace, []).append(entry)
+            case SubjectKind.USER | SubjectKind.SERVICE_ACCOUNT:
+                self._by_username.setdefault(exact_username(subject), []).append(entry)
 
     def identify(self, user: UserInfo) -> Requester:
-        """An agent where any AgentIdentity matches; a machine where it is a ServiceAccount or a `system:` name; else a human."""
-        candidates = [*self._by_username.get(user.username, ()), *self._others]
-        found = [(identity, subject) for identity, subject in candidates if matches(subject, user)]
+        """An agent where any AgentIdentity matches; a machine where it is a ServiceAccount or a `system:` name; else a human.
+
+        One decision asks several times for the same user.
+        """
+        if self._last is None or self._last[0] is not user:
+            self._last = (user, self._identify(user))
+        return self._last[1]
+
+    def _identify(self, user: UserInfo) -> Requester:
+        found = [(identity, subject) for identity, subject in self._candidates(user) if matches(subject, user)]
         if found:
             return _agent(user, found)
         if user.username.startswith("system:"):
             return Machine(user.username, user.username in BUILTIN_CONTROLLERS)
         return Human(user.username, self._people.get(user.username, ""))
 
+    def _candidates(self, user: UserInfo) -> Iterator[_Entry]:
+        """Those that can match at all."""
+        yield from self._by_username.get(user.username, ())
+        for group in user.groups:
+            yield from self._by_group.get(group, ())
+        if user.username.startswith(SERVICE_ACCOUNT):
+            yield from self._by_namespace.get(user.username.removeprefix(SERVICE_ACCOUNT).partition(":")[0], ())
+        for pattern, entry in self._globs:
+            if pattern.fullmatch(user.username):
+                yield entry
+
     def named(self, username: str) -> Requester:
         """Who bears a name, whatever groups come with it. Remembered for people's usernames, which each count of signatures asks for."""
         known = self._named.get(username)
         if known is None:
-            known = self.identify(UserInfo(username))
+            known = self._identify(UserInfo(username))
             if username in self._people:
                 self._named[username] = known
         return known

@@ -26,18 +26,18 @@ class Hold:
 
 def matching(deletion: Deletion, snapshot: Snapshot) -> Environments:
     """The environments that a deletion would touch. Raises UnableError where a namespace's labels are not known."""
-    everything = snapshot.environments.values()
-    if deletion.kind == NAMESPACES:
+    everything, kind = snapshot.environments.values(), deletion.kind
+    if kind == NAMESPACES:
         return tuple(e for e in everything if e.covers(deletion.target.name, deletion.labels))
-    concerned = tuple(e for e in everything if deletion.kind in BUILT_IN or deletion.kind in e.resources)
+    concerned = tuple(everything) if kind in BUILT_IN else tuple(e for e in everything if kind in e.resources)
     if deletion.target.namespace:
         return _in_namespace(deletion.home, concerned, snapshot)
     # Cluster-scoped: what lists the kind; for volumes the claim's environments; and always the default.
-    if deletion.kind == VOLUMES:
+    if kind == VOLUMES:
         at_home = _in_namespace(deletion.home, concerned, snapshot) if deletion.home in snapshot.namespaces else ()
         return _with_default(at_home, snapshot)
-    if deletion.kind == DEFINITIONS:
-        return _with_default(tuple(e for e in everything if any(str(kind) == deletion.target.name for kind in e.resources)), snapshot)
+    if kind == DEFINITIONS:
+        return _with_default(tuple(e for e in everything if any(str(listed) == deletion.target.name for listed in e.resources)), snapshot)
     return concerned
 
 

@@ -116,9 +116,10 @@ class Selector:
     match_expressions: tuple[Requirement, ...] = ()
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        return all(labels.get(k) == v for k, v in self.match_labels.items()) and all(
-            _holds(requirement, labels) for requirement in self.match_expressions
-        )
+        for key, value in self.match_labels.items():  # a loop, not all(): asked of each environment at each decision
+            if labels.get(key) != value:
+                return False
+        return not self.match_expressions or all(_holds(requirement, labels) for requirement in self.match_expressions)
 
 
 def _holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
