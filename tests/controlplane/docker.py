@@ -13,6 +13,7 @@ from tests.controlplane.paths import ROOT
 from tests.controlplane.progress import Progress
 
 REPOSITORY = "countersign"
+TAG_PREFIX = "dev-"
 BASE_VARIABLE = "PYTHON_BASE_IMAGE"
 
 
@@ -38,7 +39,7 @@ def require() -> None:
 
 def image_tag() -> str:
     """Changes with the image's inputs and with its base."""
-    return f"dev-{source.digest(source.IMAGE_INPUTS, os.environ.get(BASE_VARIABLE, ''))}"
+    return f"{TAG_PREFIX}{source.digest(source.IMAGE_INPUTS, os.environ.get(BASE_VARIABLE, ''))}"
 
 
 def build_image(tag: str, progress: Progress) -> str:
@@ -64,4 +65,12 @@ def build_image(tag: str, progress: Progress) -> str:
             f"deploy/build-image failed:\n{last_lines(answer.stdout + answer.stderr)}\n"
             f"If its base image cannot be pulled here, name another one (a Debian with Python 3.11) in {BASE_VARIABLE}."
         )
+    for tag in superseded(run("images", REPOSITORY, "--format", "{{.Tag}}").stdout.split()):
+        run("image", "rm", f"{REPOSITORY}:{tag}")
     return image
+
+
+def superseded(tags: list[str], keep: int = 3) -> list[str]:
+    """Of our own tags, newest first as `docker images` lists them, those that are old: each edit of the code makes an image of 200 MB."""
+    ours = [tag for tag in tags if tag.startswith(TAG_PREFIX)]
+    return ours[keep:]

@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from tests.controlplane import api, chart, files, jsonlines, kubeconfig, nodelogs, people, pki, state, up, waiting
+from tests.controlplane import api, chart, docker, files, jsonlines, kubeconfig, nodelogs, people, pki, state, up, waiting
 from tests.controlplane.errors import ClusterDown, HarnessError, StartFailed
 from tests.controlplane.kubeconfig import Credentials, Server
 from tests.controlplane.paths import Layout
@@ -159,6 +159,10 @@ class TestLogs:
         (tmp_path / "log").write_text("Traceback\n")
         with pytest.raises(ValueError, match="Expecting value"):
             jsonlines.read(tmp_path / "log")
+
+
+def test_old_images_are_those_of_ours_beyond_the_newest() -> None:
+    assert docker.superseded(["dev-4", "latest", "dev-3", "dev-2", "0.1.0", "dev-1"], keep=2) == ["dev-2", "dev-1"]
 
 
 class TestWaiting:
