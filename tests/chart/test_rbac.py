@@ -137,7 +137,7 @@ def test_the_operator_changes_its_own_guards_and_no_others(chart: Chart) -> None
     site = Site("uid", NAMESPACE, "", b"", mutating=True)
     compiled = {(guard.collection, guard.name) for guard in guards(site, identities, [environment])}
     held = {grant for grant in granted(chart, "countersign-operator") if grant[0] == ADMISSION}
-    for verb in ("update", "delete"):
+    for verb in ("update", "patch", "delete"):
         assert {(resource, name) for _, resource, allowed, name in held if allowed == verb} == compiled
     assert {grant[1:3] for grant in held if not grant[3]} == {(kind, verb) for kind, _ in compiled for verb in (*READS, "create")}
 
