@@ -65,8 +65,8 @@ def build_image(tag: str, progress: Progress) -> str:
             f"deploy/build-image failed:\n{last_lines(answer.stdout + answer.stderr)}\n"
             f"If its base image cannot be pulled here, name another one (a Debian with Python 3.11) in {BASE_VARIABLE}."
         )
-    for tag in superseded(run("images", REPOSITORY, "--format", "{{.Tag}}").stdout.split()):
-        run("image", "rm", f"{REPOSITORY}:{tag}")
+    for old in superseded(run("images", REPOSITORY, "--format", "{{.Tag}}").stdout.split()):
+        run("image", "rm", f"{REPOSITORY}:{old}")
     return image
 
 
