@@ -160,7 +160,9 @@ class Story:
         self.stage.say("Every decision was recorded before it was answered. Here is the log of this story, one decision a line:")
         self.cluster.collect_logs()
         shutil.copyfile(self.cluster.paths.decisions_log, self.alice.folder / "decisions.jsonl")
-        records = [record for record in jsonlines.read(self.alice.folder / "decisions.jsonl") if self._is_of_this_story(record)]
+        written = jsonlines.read(self.alice.folder / "decisions.jsonl")
+        # Several replicas each keep a log of their own.
+        records = sorted(filter(self._is_of_this_story, written), key=lambda record: str(record["time"]))
         self.stage.plain("")
         for record in records:
             self.stage.plain(f"  {short(record)}")
