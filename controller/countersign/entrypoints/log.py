@@ -39,7 +39,8 @@ def _report(result: Verification) -> int:
     if result.faults:
         more = f" ({len(result.faults) - _SHOWN} more not shown)" if len(result.faults) > _SHOWN else ""
         return _say(1, f"{len(result.faults)} of {result.records} records are not as they were written{more}.")
-    sys.stdout.write(f"{result.records} records of {len(result.chains)} processes: every line is as it was written, and none is missing.\n")
+    processes = "1 process" if len(result.chains) == 1 else f"{len(result.chains)} processes"
+    sys.stdout.write(f"{result.records} records of {processes}: every line is as it was written, and none is missing.\n")
     for name, chain in result.chains.items():
         sys.stdout.write(f"  {name}: its last record is number {chain.expected - 1}, with the hash {chain.head}\n")
     sys.stdout.write("Records cut off from the end of a process show only there: compare with a number and hash that were noted before.\n")
