@@ -103,7 +103,12 @@ class KindBackend:
         image = os.environ.get(IMAGE_VARIABLE)
         chosen = ["--image", image] if image else []
         # A node image that is to be pulled takes its time; kind's own default names the image that fits its version.
-        self._kind("create", "cluster", "--name", self._name, "--config", CONFIG, "--kubeconfig", self._layout.kubeconfig, *chosen)
+        try:
+            self._kind("create", "cluster", "--name", self._name, "--config", CONFIG, "--kubeconfig", self._layout.kubeconfig, *chosen)
+        except BuildFailed as error:
+            raise BuildFailed(
+                f"{error}\nAnother node image can be named in {IMAGE_VARIABLE}; `make up` without CLUSTER=kind needs none."
+            ) from None
 
     def _delete(self) -> None:
         # What `kind delete cluster` does, without needing a kind binary to clear up.
