@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import httpx
 
-from tests.controlplane import waiting
+from tests.controlplane import kubeconfig, waiting
 from tests.controlplane.api import Api, path
 from tests.controlplane.errors import BuildFailed, HarnessError, last_lines
 from tests.controlplane.files import write_json
@@ -50,6 +50,7 @@ def install(layout: Layout, helm: Path, wanted: Mapping[str, Any]) -> None:
     Raises:
         BuildFailed: helm refused; with its last lines
     """
+    _forget_interrupted(layout)
     write_json(layout.values_file, wanted)
     command: list[str | Path] = [helm, "upgrade", "--install", RELEASE, CHART, "--namespace", NAMESPACE, "--create-namespace"]
     homes = {f"HELM_{name}_HOME": str(layout.state / "helm") for name in ("CACHE", "CONFIG", "DATA")}
@@ -63,6 +64,14 @@ def install(layout: Layout, helm: Path, wanted: Mapping[str, Any]) -> None:
     )
     if answer.returncode != 0:
         raise BuildFailed(f"helm upgrade --install {RELEASE} failed:\n{last_lines(answer.stdout + answer.stderr)}")
+
+
+def _forget_interrupted(layout: Layout) -> None:
+    """Helm refuses to go on from an installation that was killed half-way; without its note of that it starts anew and adopts what is there."""
+    secrets = path("secrets", namespace=NAMESPACE)
+    with Api(kubeconfig.load(layout.kubeconfig)) as admin:
+        for secret in admin.list(secrets, labelSelector=f"owner=helm,name={RELEASE},status in (pending-install,pending-upgrade)"):
+            admin.delete(f"{secrets}/{secret['metadata']['name']}")
 
 
 def wait_in_force(admin: Api, agent: Api, *, timeout: float = IN_FORCE_WITHIN) -> None:
