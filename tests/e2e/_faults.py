@@ -394,7 +394,7 @@ def uninstall(cluster: Cluster, user: str = "alice") -> None:
         cluster.stop_operator()
     answer = helm(cluster, user, "uninstall", chart.RELEASE, "--namespace", chart.NAMESPACE, "--wait")
     assert answer.returncode == 0, answer.stderr
-    until(lambda: not guards(cluster.api), "the garbage collector was to remove the guards", explain=lambda: str(guards(cluster.api)))
+    until(lambda: not left_behind(cluster.api), "the garbage collector was to follow", explain=lambda: str(left_behind(cluster.api)))
     # The API server goes by a policy for up to a tick after it is gone.
     wait_allowed(lambda: cluster.api.request("DELETE", path("approvals"), params={"dryRun": "All"}), "a deletion of Approvals")
 
@@ -411,6 +411,15 @@ GUARDS = (
 def guards(api: Api) -> set[str]:
     """What of ours lies in admissionregistration.k8s.io, as `collection/name`."""
     return {f"{kind}/{name}" for kind in GUARDS for name in set_of(api.list(path(kind))) if name.startswith("countersign")}
+
+
+def left_behind(api: Api) -> set[str]:
+    """What the operator has made: the guards, its Lease, the webhook's certificate."""
+    own = {
+        path("leases", "countersign-operator", namespace=chart.NAMESPACE),
+        path("secrets", "countersign-webhook-tls", namespace=chart.NAMESPACE),
+    }
+    return guards(api) | {url for url in own if api.exists(url)}
 
 
 def reinstall(cluster: Cluster) -> None:
