@@ -177,11 +177,15 @@ def text_map(values: Mapping[str, str]) -> str:
     return mapped({key: literal(value) for key, value in values.items()})
 
 
+def owner_reference(uid: str) -> Json:
+    """To the chart's ClusterRole, so that the garbage collector removes what bears it when the chart is uninstalled."""
+    return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "name": OWNER, "uid": uid}
+
+
 def _frame(site: Site, kind: str, name: str, **parts: Any) -> Json:
-    owner = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "name": OWNER, "uid": site.owner_uid}
     metadata = {
         "name": name,
         "labels": {"app.kubernetes.io/name": "countersign", "app.kubernetes.io/managed-by": OWNER, "app.kubernetes.io/part-of": GROUP},
-        "ownerReferences": [owner],
+        "ownerReferences": [owner_reference(site.owner_uid)],
     }
     return {"apiVersion": API, "kind": kind, "metadata": metadata, **parts}
