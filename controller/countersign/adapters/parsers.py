@@ -1,11 +1,12 @@
 """The `Parsers` port: our own kinds from the JSON of a review."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from countersign.domain.document import JsonObject
 from countersign.domain.resources import AgentIdentity, Approval, ProtectedEnvironment, Reviewer
 from countersign.wire import resources as wire
+from countersign.wire.shards import deal
 
 _SETTINGS: Final[Mapping[str, Callable[[JsonObject], AgentIdentity | Reviewer | ProtectedEnvironment]]] = {
     "agentidentities": wire.parse_agent_identity,
@@ -20,3 +21,6 @@ class WireParsers:
 
     def approval(self, document: JsonObject) -> Approval:
         return wire.parse_approval(document)
+
+    def without_room(self, identities: Iterable[AgentIdentity]) -> tuple[str, ...]:
+        return deal(identities).left_out

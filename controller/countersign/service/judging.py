@@ -1,7 +1,7 @@
 """From a request and a snapshot to a verdict: the pure part of a review, done once from memory and once after a live look."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -23,6 +23,12 @@ _NO_DEFAULT: Final = (
     "Registration is closed and the environment `default`, which says who may open it, is missing; "
     "restore it with `helm upgrade`, then ask again."
 )
+
+_NO_ROOM: Final = (
+    "There is no room for so many single names: the API server bounds how many it can be told to hold back. "
+    "Name agents by a group, a glob or all accounts of a namespace, or remove identities that are no longer used."
+)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +94,20 @@ class Judge:
     def _check(self, new: AgentIdentity | Reviewer | ProtectedEnvironment, snapshot: Snapshot, now: datetime) -> Findings:
         match new:
             case AgentIdentity():
-                return check_identity(new, snapshot, our_namespace=self._terms.our_namespace)
+                return self._with_room(new, snapshot, check_identity(new, snapshot, our_namespace=self._terms.our_namespace))
             case Reviewer():
                 return check_reviewer(new, snapshot, now)
             case ProtectedEnvironment():
                 return check_environment(new, snapshot, closed=registration_is_closed(snapshot), now=now)
+
+    def _with_room(self, new: AgentIdentity, snapshot: Snapshot, findings: Findings) -> Findings:
+        """Past the last shard an identity is refused, never the surface widened (invariant 8)."""
+        known = snapshot.identities.get(new.meta.name)
+        # The API server gives a new object its time after admission; without one it would pass for the oldest.
+        placed = replace(new, meta=known.meta if known else replace(new.meta, created=_LAST))
+        if new.meta.name not in self._parsers.without_room({**snapshot.identities, new.meta.name: placed}.values()):
+            return findings
+        return replace(findings, errors=(*findings.errors, _NO_ROOM))
 
 
 def question(judged: Judged) -> Question:

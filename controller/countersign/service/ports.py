@@ -1,6 +1,6 @@
 """What the services ask of the outside world. Every port has a real adapter and a fake that pass one contract suite."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -132,3 +132,6 @@ class Parsers(Protocol):
     def setting(self, resource: str, document: JsonObject) -> AgentIdentity | Reviewer | ProtectedEnvironment: ...
 
     def approval(self, document: JsonObject) -> Approval: ...
+
+    def without_room(self, identities: Iterable[AgentIdentity]) -> tuple[str, ...]:
+        """The identities that the guards could not hold any more: the API server bounds an expression's length."""
