@@ -1,0 +1,235 @@
+"""The guards in the cluster: put in force, put back, and let go of when Countersign is uninstalled."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from countersign.adapters.guards import GuardKeeper, form
+from countersign.domain.document import JsonObject
+from countersign.domain.resources import ProtectFrom
+from countersign.service.ports import ApiError
+from countersign.wire.guards import Guard
+from tests.support.api import MemoryApi
+from tests.support.objects import environment, identity
+
+API = "/apis/admissionregistration.k8s.io/v1"
+ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/countersign-operator"
+CONFIGURATION = f"{API}/validatingwebhookconfigurations/countersign"
+POLICIES = f"{API}/validatingadmissionpolicies"
+COLLECTIONS = (
+    "validatingwebhookconfigurations",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+    "mutatingadmissionpolicies",
+    "mutatingadmissionpolicybindings",
+)
+
+
+class Defaulting(MemoryApi):
+    """Adds a default to what it is given, as the API server of some later version would."""
+
+    def _stamped(self, tree: dict[str, Any]) -> dict[str, Any]:
+        return super()._stamped(self._defaulted(tree))
+
+    def _put(self, path: str, tree: dict[str, Any]) -> JsonObject:
+        return super()._put(path, self._defaulted(tree))
+
+    @staticmethod
+    def _defaulted(tree: dict[str, Any]) -> dict[str, Any]:
+        if "spec" in tree:
+            tree["spec"].setdefault("aFieldOfTheFuture", "Default")
+        return tree
+
+
+class World:
+    def __init__(self, *, mutating: bool = True) -> None:
+        served = [{"name": name} for name in (COLLECTIONS if mutating else COLLECTIONS[:3])]
+        self.api = Defaulting((API, {"resources": served}), (ROLE, {"metadata": {"uid": "role"}}))
+        self.api.collections |= {f"{API}/{name}" for name in COLLECTIONS}
+        self.told: list[tuple[str, str]] = []
+        self.keeper = self.new_keeper()
+
+    def new_keeper(self) -> GuardKeeper:
+        def told(guard: Guard, what: str) -> None:
+            self.told.append((guard.name, what))
+
+        return GuardKeeper(self.api, namespace="countersign", webhook_url="https://127.0.0.1:1/validate", told=told)
+
+    async def keep(self, *names: str, bundle: bytes = b"PEM", **options: Any) -> tuple[str, ...]:
+        return await self.keeper.keep([identity(name) for name in names or ("kiro",)], [environment(**options)], bundle)
+
+    def guards(self) -> dict[str, Any]:
+        return {path: copy.deepcopy(tree) for path, tree in self.api.objects.items() if path.startswith(f"{API}/")}
+
+    async def event(self, path: str, kind: str = "MODIFIED") -> None:
+        document = self.api.objects.get(path) or {"metadata": {"name": path.rpartition("/")[2]}}
+        await self.keeper.seen(path.split("/")[-2], kind, copy.deepcopy(document))
+
+
+@pytest.fixture
+async def world() -> World:
+    world = World()
+    await world.keep()
+    world.api.calls.clear()
+    return world
+
+
+class TestPuttingInForce:
+    async def test_all_at_once_what_guards_the_guards_first(self) -> None:
+        world = World()
+        assert await world.keep() == ()
+        posted = [path for verb, path in world.api.calls if verb == "POST"]
+        assert posted[0] == POLICIES
+        assert posted[-1].endswith("/validatingwebhookconfigurations")
+        owners = {tree["metadata"]["ownerReferences"][0]["uid"] for tree in world.guards().values()}
+        assert owners == {"role"}
+
+    async def test_a_second_time_writes_nothing(self, world: World) -> None:
+        await world.keep()
+        assert world.api.writes() == []
+
+    async def test_only_what_is_new_is_written(self, world: World) -> None:
+        await world.keep(bundle=b"ANOTHER")
+        assert world.api.writes() == [("PUT", CONFIGURATION)]
+
+    async def test_a_new_agent_is_in_every_guard_that_names_agents(self, world: World) -> None:
+        await world.keep("kiro", "kira")
+        assert {path.rpartition("/")[2] for _, path in world.api.writes()} == {
+            "countersign",
+            "countersign-agents",
+            "countersign-agents-inside",
+            "countersign-label",
+            "countersign-laundering",
+        }
+
+    async def test_after_a_restart_what_was_changed_meanwhile_is_right_again(self, world: World) -> None:
+        whole = world.guards()
+        world.api.objects[CONFIGURATION]["webhooks"] = []
+        world.keeper = world.new_keeper()
+        await world.keep()
+        assert {path: form(tree) for path, tree in world.guards().items()} == {path: form(tree) for path, tree in whole.items()}
+
+    async def test_guards_that_are_wanted_no_more_go_and_only_those_of_ours(self, world: World) -> None:
+        mine = world.api.objects[f"{POLICIES}/countersign-label"]
+        stranger = {**copy.deepcopy(mine), "metadata": {**mine["metadata"], "name": "countersign-x", "ownerReferences": []}}
+        world.api.objects[f"{POLICIES}/countersign-x"] = stranger
+        await world.keeper.keep([], [environment()], b"PEM")
+        left = {path.rpartition("/")[2] for path in world.guards()}
+        assert left == {"countersign", "countersign-guards", "countersign-laundering", "countersign-records", "countersign-x"}
+
+    async def test_below_1_36_without_mutating_policies(self) -> None:
+        world = World(mutating=False)
+        await world.keep()
+        assert not [path for path in world.guards() if "mutating" in path]
+
+    async def test_protect_from_people_adds_entries(self, world: World) -> None:
+        await world.keep(protect_from=ProtectFrom.PEOPLE)
+        names = [entry["name"] for entry in world.api.objects[CONFIGURATION]["webhooks"]]
+        assert "people.kube-countersign.dev" in names
+
+
+TAMPERING = {
+    "rules taken out": lambda tree: tree.update(**{key: type(tree[key])() for key in ("spec", "webhooks") if key in tree}),
+    "a selector slipped in": lambda tree: (tree.get("webhooks") or [tree["spec"]["matchConstraints"]])[0].update(
+        objectSelector={"matchLabels": {"a": "b"}}
+    ),
+    "the owner taken off": lambda tree: tree["metadata"].pop("ownerReferences"),
+    "another owner": lambda tree: tree["metadata"]["ownerReferences"].append({"uid": "x"}),
+    "a finalizer": lambda tree: tree["metadata"].update(finalizers=["a/b"]),
+    "a label taken off": lambda tree: tree["metadata"].update(labels={}),
+    "an annotation": lambda tree: tree["metadata"].update(annotations={"a": "b"}),
+}
+
+
+class TestPuttingBack:
+    @pytest.mark.parametrize("path", [CONFIGURATION, f"{POLICIES}/countersign-guards"])
+    @pytest.mark.parametrize("how", TAMPERING)
+    async def test_whatever_was_changed(self, world: World, path: str, how: str) -> None:
+        before = copy.deepcopy(form(world.api.objects[path]))
+        TAMPERING[how](world.api.objects[path])
+        assert form(world.api.objects[path]) != before
+        await world.event(path)
+        after = form(world.api.objects[path])
+        assert {**after, "metadata": {key: value for key, value in after["metadata"].items() if value}} == before
+        assert world.told == [(path.rpartition("/")[2], "changed")]
+        assert len(world.api.writes()) == 1
+
+    async def test_once(self, world: World) -> None:
+        world.api.objects[CONFIGURATION]["webhooks"] = []
+        for _ in range(3):
+            await world.event(CONFIGURATION)
+        assert len(world.told) == 1
+
+    async def test_what_was_deleted(self, world: World) -> None:
+        whole = copy.deepcopy(form(world.api.objects.pop(CONFIGURATION)))
+        await world.event(CONFIGURATION, "DELETED")
+        assert form(world.api.objects[CONFIGURATION]) == whole
+        assert world.told == [("countersign", "deleted")]
+
+    async def test_what_was_changed_and_then_deleted(self, world: World) -> None:
+        tampered = copy.deepcopy(world.api.objects.pop(CONFIGURATION))
+        tampered["webhooks"] = []
+        await world.keeper.seen("validatingwebhookconfigurations", "MODIFIED", tampered)
+        assert world.api.objects[CONFIGURATION]["webhooks"]
+
+    async def test_a_status_and_the_servers_own_fields_are_no_change(self, world: World) -> None:
+        world.api.objects[CONFIGURATION] |= {"status": {"observedGeneration": 1}}
+        world.api.objects[CONFIGURATION]["metadata"] |= {"generation": 7, "managedFields": [{}]}
+        await world.event(CONFIGURATION)
+        assert world.api.calls == []
+
+    async def test_a_default_of_the_future_is_no_change(self, world: World) -> None:
+        path = f"{POLICIES}/countersign-guards"
+        assert world.api.objects[path]["spec"]["aFieldOfTheFuture"] == "Default"
+        await world.event(path)
+        assert world.api.calls == []
+
+    async def test_others_objects_are_nobodys_business(self, world: World) -> None:
+        await world.keeper.seen("validatingwebhookconfigurations", "DELETED", {"metadata": {"name": "another"}})
+        await world.keeper.seen("validatingwebhookconfigurations", "MODIFIED", {"metadata": {"name": "countersign-x"}, "webhooks": []})
+        assert world.api.calls == []
+
+    async def test_an_event_that_is_older_than_our_own_write(self, world: World) -> None:
+        old = copy.deepcopy(world.api.objects[CONFIGURATION])
+        await world.keep(bundle=b"ANOTHER")
+        await world.keeper.seen("validatingwebhookconfigurations", "MODIFIED", old)
+        assert "QU5PVEhFUg==" in str(world.api.objects[CONFIGURATION])
+
+    async def test_one_in_doubt_is_written_again(self, world: World) -> None:
+        world.api.failing["PATCH", CONFIGURATION] = ApiError(500, "no")
+        world.api.objects[CONFIGURATION]["webhooks"] = []
+        with pytest.raises(ApiError):
+            await world.event(CONFIGURATION)
+        world.keeper.doubt("validatingwebhookconfigurations", world.api.objects[CONFIGURATION])
+        await world.keep()
+        assert world.api.objects[CONFIGURATION]["webhooks"]
+
+
+class TestUninstalling:
+    async def test_without_its_owner_a_guard_is_not_made_again(self, world: World) -> None:
+        del world.api.objects[ROLE]
+        del world.api.objects[CONFIGURATION]
+        await world.event(CONFIGURATION, "DELETED")
+        assert CONFIGURATION not in world.api.objects
+        assert await world.keep() == ()
+        assert CONFIGURATION not in world.api.objects
+        assert world.told == []
+
+    async def test_nor_while_its_owner_goes(self, world: World) -> None:
+        world.api.objects[ROLE]["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
+        del world.api.objects[CONFIGURATION]
+        await world.event(CONFIGURATION, "DELETED")
+        assert CONFIGURATION not in world.api.objects
+
+    async def test_with_a_new_owner_all_follow_it(self, world: World) -> None:
+        world.api.objects[ROLE]["metadata"]["uid"] = "role-2"
+        await world.keep()
+        owners = {tree["metadata"]["ownerReferences"][0]["uid"] for tree in world.guards().values()}
+        assert owners == {"role-2"}
+
+    async def test_who_leads_no_more_puts_nothing_back(self, world: World) -> None:
+        world.keeper.let_go()
+        world.api.objects[CONFIGURATION]["webhooks"] = []
+        await world.event(CONFIGURATION)
+        assert world.api.calls == []

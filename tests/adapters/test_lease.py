@@ -1,0 +1,128 @@
+"""The Lease: one holder at a time, whoever dies and however the clocks of two machines differ."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from countersign.adapters.lease import DURATION, RENEW_DEADLINE, Lease, LeaseLost
+from countersign.domain.document import text
+from countersign.service.ports import ApiError, ConflictError
+from tests.support.api import MemoryApi
+from tests.support.operator import HandClock
+
+COLLECTION = "/apis/coordination.k8s.io/v1/namespaces/countersign/leases"
+PATH = f"{COLLECTION}/countersign-operator"
+
+
+@pytest.fixture(autouse=True)
+def time(monkeypatch: pytest.MonkeyPatch) -> HandClock:
+    """Sleeping moves the clock, and lets the others run."""
+    clock, real = HandClock(), asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        clock.forward(timedelta(seconds=seconds))
+        await real(0)
+
+    monkeypatch.setattr("countersign.adapters.lease.asyncio.sleep", sleep)
+    return clock
+
+
+def lease(api: MemoryApi, clock: HandClock, identity: str) -> Lease:
+    return Lease(api, clock, namespace="countersign", name="countersign-operator", identity=identity)
+
+
+def holder(api: MemoryApi) -> str:
+    return text(api.objects[PATH], "spec", "holderIdentity")
+
+
+async def test_the_first_takes_it(time: HandClock) -> None:
+    api = MemoryApi()
+    one = lease(api, time, "one")
+    await one.acquire()
+    assert one.held
+    assert holder(api) == "one"
+    assert api.objects[PATH]["spec"] == {
+        "holderIdentity": "one",
+        "leaseDurationSeconds": 15,
+        "acquireTime": "2026-11-22T12:00:00.000000Z",
+        "renewTime": "2026-11-22T12:00:00.000000Z",
+        "leaseTransitions": 0,
+    }
+
+
+async def test_the_second_waits_for_the_duration_of_its_own_time(time: HandClock) -> None:
+    api = MemoryApi()
+    await lease(api, time, "one").acquire()
+    api.objects[PATH]["spec"]["renewTime"] = "2019-01-01T00:00:00.000000Z"  # a holder whose clock is years behind
+    before = time.now()
+    await lease(api, time, "two").acquire()
+    assert (time.now() - before).total_seconds() > DURATION
+    assert holder(api) == "two"
+    assert api.objects[PATH]["spec"]["leaseTransitions"] == 1
+
+
+async def test_a_holder_that_renews_keeps_it(time: HandClock) -> None:
+    api = MemoryApi()
+    one, two = lease(api, time, "one"), lease(api, time, "two")
+    await one.acquire()
+    holding = asyncio.create_task(one.hold())
+    waiting = asyncio.create_task(two.acquire())
+    for _ in range(100):
+        await asyncio.sleep(0.1)
+    assert holder(api) == "one"
+    assert not two.held
+    for task in (holding, waiting):
+        task.cancel()
+    await asyncio.gather(holding, waiting, return_exceptions=True)
+
+
+async def test_released_it_is_free_at_once(time: HandClock) -> None:
+    api = MemoryApi()
+    one = lease(api, time, "one")
+    await one.acquire()
+    await one.release()
+    before = time.now()
+    await lease(api, time, "two").acquire()
+    assert time.now() == before
+    assert not one.held
+
+
+async def test_who_lost_it_releases_nobody_elses(time: HandClock) -> None:
+    api = MemoryApi()
+    one = lease(api, time, "one")
+    await one.acquire()
+    api.objects[PATH]["spec"]["holderIdentity"] = "two"
+    await one.release()
+    assert holder(api) == "two"
+
+
+async def test_the_process_must_end_when_it_cannot_renew(time: HandClock) -> None:
+    api = MemoryApi()
+    one = lease(api, time, "one")
+    await one.acquire()
+    api.failing["GET", PATH] = ApiError(0, "no answer")
+    before = time.now()
+    with pytest.raises(LeaseLost, match="could not be renewed for 10 s"):
+        await one.hold()
+    assert RENEW_DEADLINE <= (time.now() - before).total_seconds() < DURATION
+    assert not one.held
+
+
+async def test_the_process_must_end_when_another_holds_it(time: HandClock) -> None:
+    api = MemoryApi()
+    one = lease(api, time, "one")
+    await one.acquire()
+    api.objects[PATH]["spec"] |= {"holderIdentity": "two"}
+    with pytest.raises(LeaseLost, match="held by two now"):
+        await one.hold()
+
+
+async def test_of_two_that_write_at_once_one_wins(time: HandClock) -> None:
+    api = MemoryApi()
+    api.failing["POST", COLLECTION] = ConflictError(409, "exists already")
+    two = asyncio.create_task(lease(api, time, "two").acquire())
+    await asyncio.sleep(0.1)
+    assert not two.done()
+    two.cancel()
+    await asyncio.gather(two, return_exceptions=True)
