@@ -223,7 +223,7 @@ def outcome_of(state: Standing, seen: Seen, request: ChangeRequest) -> End:
     match state.phase:
         case Phase.PENDING:
             tally = state.tally
-            missing = f"{tally.counted} of {tally.required} signatures, until {timestamp(request.expires_at)}"
+            missing = f"signatures ({tally.counted} of {tally.required} so far), until {timestamp(request.expires_at)}"
             return End(Outcome.PENDING, f"Waiting for {missing}{_by_environment(state)}.")
         case Phase.USABLE:
             until = state.tally.usable_until
