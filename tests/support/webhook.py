@@ -35,6 +35,40 @@ def review(name: str = "payments", *, uid: str = "the-uid", padding: int = 0) ->
     return json.dumps(tree).encode()
 
 
+HEAD = b"POST /validate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+
+
+def request(body: bytes, extra: bytes = b"") -> bytes:
+    return HEAD + extra + b"content-length: %d\r\n\r\n" % len(body) + body
+
+
+def until_closed(connection: ssl.SSLSocket, *, within: float) -> bytes:
+    """What comes until the other side closes. Fails when it does not."""
+    connection.settimeout(within)
+    data = b""
+    while True:
+        try:
+            chunk = connection.recv(65536)
+        except (ConnectionResetError, ssl.SSLEOFError):
+            return data
+        if not chunk:
+            return data
+        data += chunk
+
+
+def one_answer(connection: ssl.SSLSocket) -> tuple[bytes, bytes]:
+    """Head and body of one answer."""
+    connection.settimeout(5)
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += connection.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = int(next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")).split(b":")[1])
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head, body
+
+
 def secret(pair: Issued) -> str:
     data = {"tls.crt": base64.b64encode(pair.chain).decode(), "tls.key": base64.b64encode(pair.key).decode()}
     return json.dumps({"data": data})
