@@ -9,7 +9,7 @@ import pytest
 
 from countersign.domain.document import JsonObject
 from countersign.domain.names import GROUP
-from countersign.domain.resources import Change, ChangeRequest, Meta, Namespace, ProtectFrom, Target, Verdict
+from countersign.domain.resources import Change, ChangeRequest, Meta, Mode, Namespace, ProtectFrom, Target, Verdict
 from countersign.domain.snapshot import Snapshot
 from countersign.domain.statement import digest_written
 from countersign.service.lifecycle import Keeping, Lifecycle
@@ -152,6 +152,17 @@ class TestSigned:
         strict = environment("agents-only", required=2)
         view = (environment("default", ProtectFrom.PEOPLE), strict, request, approval(request), PAYMENTS)
         assert (await world.see(*view))["outcome"] == "Approved"
+
+    async def test_nor_does_one_that_only_audits(self, world: World) -> None:
+        request = change_request()
+        view = (environment(), environment("watching", required=2, mode=Mode.AUDIT), request, approval(request), PAYMENTS)
+        assert (await world.see(*view))["outcome"] == "Approved"
+
+    async def test_a_signature_that_decides_nothing_is_no_event(self, world: World) -> None:
+        request = change_request(required=2)
+        await world.see(request, PAYMENTS)
+        await world.see(request, approval(request), PAYMENTS)
+        assert world.reasons() == ["Pending"]
 
     async def test_a_window_that_closes_ends_it(self, world: World) -> None:
         request = change_request()

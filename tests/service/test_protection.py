@@ -120,8 +120,11 @@ class TestRegistration:
 
 class TestConditions:
     def test_an_environment_is_satisfiable_by_as_many_people_as_could_sign(self) -> None:
-        view = snapshot(environment(required=2), environment("many", required=9), environment("team", teams=("sre",)))
+        view = snapshot(
+            environment(required=2), environment("all", required=4), environment("many", required=9), environment("team", teams=("sre",))
+        )
         assert condition(planned(view), "protectedenvironments", "default", "Satisfiable").holds is True
+        assert condition(planned(view), "protectedenvironments", "all", "Satisfiable").holds is True
         assert condition(planned(view), "protectedenvironments", "many", "Satisfiable") == Condition(
             "Satisfiable",
             holds=False,
