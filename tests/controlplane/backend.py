@@ -27,6 +27,9 @@ class Backend(Protocol):
     def base_values(self) -> dict[str, Any]:
         """The helm values without which Countersign would not run here."""
 
+    def begin_installation(self) -> None:
+        """Begins in the background what `install` will wait for."""
+
     def start_plane(self, progress: Progress) -> None:
         """Brings the API server up, writes the admin's kubeconfig. Does nothing where that is so already."""
 

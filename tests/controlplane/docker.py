@@ -10,7 +10,6 @@ from pathlib import Path
 from tests.controlplane import source
 from tests.controlplane.errors import BuildFailed, ToolMissing, last_lines
 from tests.controlplane.paths import ROOT
-from tests.controlplane.progress import Progress
 
 REPOSITORY = "countersign"
 TAG_PREFIX = "dev-"
@@ -42,7 +41,7 @@ def image_tag() -> str:
     return f"{TAG_PREFIX}{source.digest(source.IMAGE_INPUTS, os.environ.get(BASE_VARIABLE, ''))}"
 
 
-def build_image(tag: str, progress: Progress) -> str:
+def build_image(tag: str) -> str:
     """Runs deploy/build-image unless there is an image of that tag, which is `image_tag()`'s; returns its name.
 
     PYTHON_BASE_IMAGE names another base image than the Dockerfile's own.
@@ -56,10 +55,9 @@ def build_image(tag: str, progress: Progress) -> str:
     # Newer Dockers build with BuildKit and fail where its plugin is missing, unless told otherwise.
     with_buildx = run("buildx", "version").returncode == 0
     env = {**os.environ, "DOCKER_BUILDKIT": "1" if with_buildx else "0", "PYTHON": sys.executable}
-    with progress.step(f"building the image {image}"):
-        answer = subprocess.run(
-            [ROOT / "deploy" / "build-image", image], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-        )
+    answer = subprocess.run(
+        [ROOT / "deploy" / "build-image", image], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
     if answer.returncode != 0:
         raise BuildFailed(
             f"deploy/build-image failed:\n{last_lines(answer.stdout + answer.stderr)}\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ class KindBackend:
         self._tools = tools
         self._name = layout.kind_name
         self._node = f"{self._name}-control-plane"
+        self._image: Future[str] | None = None
 
     @classmethod
     def prepare(cls, layout: Layout, known: state.State | None, progress: Progress) -> KindBackend:
@@ -96,6 +98,10 @@ class KindBackend:
         """What Docker says of the node's container: running, exited, …; empty where there is none."""
         return docker.run("container", "inspect", "--format", "{{.State.Status}}", self._node).stdout.strip()
 
+    def begin_installation(self) -> None:
+        # While kind mostly waits for its node.
+        self._image = ThreadPoolExecutor(1).submit(docker.build_image, docker.image_tag())
+
     def _exists(self) -> bool:
         return bool(self._node_status())
 
@@ -146,12 +152,12 @@ class KindBackend:
     # --- Countersign --------------------------------------------------------------------------
 
     def install(self, admin: Api, values: Mapping[str, Any], progress: Progress) -> None:
-        tag = docker.image_tag()
-        image = docker.build_image(tag, progress)
+        with progress.step("Countersign's image"):
+            image = self._image.result() if self._image else docker.build_image(docker.image_tag())
         if not self._has(image):
             with progress.step(f"loading {image} into the node"):
                 self._kind("load", "docker-image", "--name", self._name, image)
-        current = chart.merged(values, {"image": {"repository": docker.REPOSITORY, "tag": tag, "pullPolicy": "Never"}})
+        current = chart.merged(values, {"image": {"repository": docker.REPOSITORY, "tag": image.partition(":")[2], "pullPolicy": "Never"}})
         with progress.step("installing the chart"):
             self._preserving_logs()
             chart.install(self._layout, self._tools["helm"], current)

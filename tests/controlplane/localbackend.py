@@ -72,6 +72,9 @@ class LocalBackend:
 
     # --- the control plane --------------------------------------------------------------------
 
+    def begin_installation(self) -> None:
+        """Nothing has to be built for it."""
+
     def start_plane(self, progress: Progress) -> None:
         with progress.step("certificates"):
             self.plane.make_certificates()

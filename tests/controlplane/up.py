@@ -47,6 +47,8 @@ def up(layout: Layout, kind: state.Kind, progress: Progress, *, bare: bool = Fal
         chart.require_chart()
     with alone(layout, progress), cache.reporting_full_disk(layout.state):
         backend = prepare(layout, kind, progress)
+        if not bare:
+            backend.begin_installation()
         backend.start_plane(progress)
         with Api(kubeconfig.load(layout.kubeconfig)) as admin:
             everybody = People(layout, admin, backend.server, backend.authority)
