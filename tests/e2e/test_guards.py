@@ -571,9 +571,12 @@ def test_a_guard_that_is_tampered_with_is_repaired(
     record_property("repair_ms_median", round(middle))
     record_property("repair_ms_slowest", round(took[slowest]))
     print(f"{len(took)} guards opened or deleted; repaired after {middle:.0f} ms (median), {took[slowest]:.0f} ms ({slowest})")
-    told = cluster.log("operator").removeprefix(before)
-    assert told.count("it is back") >= len(took)
-    assert "could not be put back" not in told
+
+    def told() -> str:
+        return cluster.log("operator").removeprefix(before)
+
+    until(lambda: told().count("it is back") >= len(took), "the operator was to tell of each")
+    assert "could not be put back" not in told()
     assert figures[-1] < 5000
 
 

@@ -25,8 +25,8 @@ def before(cluster: Cluster) -> str:
 
 @pytest.fixture(scope="class")
 def uninstalled(cluster: Cluster, before: str) -> Iterator[None]:
-    _faults.uninstall(cluster, "alice")
     try:
+        _faults.uninstall(cluster, "alice")
         yield
     finally:
         _faults.reinstall(cluster)

@@ -63,10 +63,12 @@ def begun_anew(cluster: Cluster) -> None:
     Only with every guard gone, which uninstalling is, can an admin remove the records that keep registration closed, and the
     environments that other suites have left behind.
     """
-    _faults.uninstall(cluster)
-    for kind in ("approvals", "changerequests", "protectedenvironments"):
-        cluster.api.delete(path(kind))
-    _faults.reinstall(cluster)
+    try:
+        _faults.uninstall(cluster)
+        for kind in ("approvals", "changerequests", "protectedenvironments"):
+            cluster.api.delete(path(kind))
+    finally:
+        _faults.reinstall(cluster)
 
 
 def newcomer(cluster: Cluster) -> Json:
