@@ -16,6 +16,7 @@ from countersign.adapters.impact import ApiImpact
 from countersign.adapters.lease import Lease
 from countersign.adapters.live import ApiLiveLook
 from countersign.adapters.notices import ApiNotices
+from countersign.adapters.owner import ChartRole
 from countersign.adapters.status import StatusBoard
 from countersign.adapters.store import ClusterStore
 from countersign.adapters.upkeep import UpkeepMetrics
@@ -66,12 +67,13 @@ def build_operator(settings: Settings) -> Operator:
     guards = GuardKeeper(
         api, namespace=settings.namespace, webhook_url=settings.webhook_url, told=lambda guard, _: metrics.repaired(guard.name)
     )
+    owner = ChartRole(api)
     names = server_names(settings.namespace, settings.webhook_url)
     protection = Protection(
         api,
         clock,
         definitions=definitions,
-        certificates=Authority(api, clock, namespace=settings.namespace, names=names),
+        certificates=Authority(api, clock, owner, namespace=settings.namespace, names=names),
         guards=guards,
         accounts=accounts,
         statuses=statuses,
@@ -88,7 +90,7 @@ def build_operator(settings: Settings) -> Operator:
     return Operator(
         settings=settings,
         api=api,
-        lease=Lease(api, clock, namespace=settings.namespace, name="countersign-operator", identity=identity),
+        lease=Lease(api, clock, owner, namespace=settings.namespace, name="countersign-operator", identity=identity),
         store=store,
         statuses=statuses,
         accounts=accounts,

@@ -14,14 +14,14 @@ from countersign.adapters.certificates import ServingCertificate
 from countersign.adapters.clock import SystemClock
 from countersign.service.ports import ConflictError
 from tests.support.api import MemoryApi
-from tests.support.operator import HandClock
+from tests.support.operator import HandClock, MemoryOwner
 
 PATH = f"/api/v1/namespaces/countersign/secrets/{SECRET}"
 SERVICE = server_names("countersign", "")
 
 
-def authority(api: MemoryApi, clock: HandClock, names: tuple[str, ...] = SERVICE) -> Authority:
-    return Authority(api, clock, namespace="countersign", names=names)
+def authority(api: MemoryApi, clock: HandClock, names: tuple[str, ...] = SERVICE, owner: str = "role") -> Authority:
+    return Authority(api, clock, MemoryOwner(owner), namespace="countersign", names=names)
 
 
 def part(api: MemoryApi, name: str) -> bytes:
@@ -141,3 +141,17 @@ async def test_a_tls_client_that_trusts_the_bundle_is_served(api: MemoryApi, tmp
             writer.close()
         with pytest.raises(ssl.SSLCertVerificationError):
             await asyncio.open_connection("127.0.0.1", port, ssl=trusting, server_hostname="other.example.com")
+
+
+async def test_the_secret_goes_with_the_charts_role(api: MemoryApi, clock: HandClock) -> None:
+    await authority(api, clock).ensure()
+    before = part(api, "tls.crt")
+    assert [reference["uid"] for reference in api.objects[PATH]["metadata"]["ownerReferences"]] == ["role"]
+    await authority(api, clock, owner="role-2").ensure()
+    assert [reference["uid"] for reference in api.objects[PATH]["metadata"]["ownerReferences"]] == ["role-2"]
+    assert part(api, "tls.crt") == before
+
+
+async def test_none_is_made_while_the_chart_is_uninstalled(api: MemoryApi, clock: HandClock) -> None:
+    assert await authority(api, clock, owner="").ensure() == b""
+    assert api.writes() == []

@@ -9,7 +9,7 @@ from countersign.adapters.lease import DURATION, RENEW_DEADLINE, Lease, LeaseLos
 from countersign.domain.document import text
 from countersign.service.ports import ApiError, ConflictError
 from tests.support.api import MemoryApi
-from tests.support.operator import HandClock
+from tests.support.operator import HandClock, MemoryOwner
 
 COLLECTION = "/apis/coordination.k8s.io/v1/namespaces/countersign/leases"
 PATH = f"{COLLECTION}/countersign-operator"
@@ -28,8 +28,8 @@ def time(monkeypatch: pytest.MonkeyPatch) -> HandClock:
     return clock
 
 
-def lease(api: MemoryApi, clock: HandClock, identity: str) -> Lease:
-    return Lease(api, clock, namespace="countersign", name="countersign-operator", identity=identity)
+def lease(api: MemoryApi, clock: HandClock, identity: str, owner: MemoryOwner | None = None) -> Lease:
+    return Lease(api, clock, owner or MemoryOwner(), namespace="countersign", name="countersign-operator", identity=identity)
 
 
 def holder(api: MemoryApi) -> str:
@@ -126,3 +126,30 @@ async def test_of_two_that_write_at_once_one_wins(time: HandClock) -> None:
     assert not two.done()
     two.cancel()
     await asyncio.gather(two, return_exceptions=True)
+
+
+async def test_it_goes_with_the_charts_role(time: HandClock) -> None:
+    api = MemoryApi()
+    one = lease(api, time, "one")
+    await one.acquire()
+    owners = [{"kind": "ClusterRole", "name": "countersign-operator", "uid": "role"}]
+    assert api.objects[PATH]["metadata"]["ownerReferences"] == owners
+    await one.release()
+    assert api.objects[PATH]["metadata"]["ownerReferences"] == owners
+
+
+async def test_an_older_one_without_owner_gets_one(time: HandClock) -> None:
+    api = MemoryApi((PATH, {"spec": {"holderIdentity": ""}}))
+    await lease(api, time, "one").acquire()
+    assert api.objects[PATH]["metadata"]["ownerReferences"][0]["uid"] == "role"
+
+
+async def test_none_is_made_while_the_chart_is_uninstalled(time: HandClock) -> None:
+    api = MemoryApi()
+    waiting = asyncio.create_task(lease(api, time, "one", MemoryOwner("")).acquire())
+    for _ in range(5):
+        await asyncio.sleep(1)
+    assert not waiting.done()
+    assert api.writes() == []
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)

@@ -152,12 +152,18 @@ class TestConditions:
 
 
 class TestActing:
-    def protection(self, api: MemoryApi, guards: MemoryGuards | None = None, statuses: MemoryStatuses | None = None) -> Protection:
+    def protection(
+        self,
+        api: MemoryApi,
+        guards: MemoryGuards | None = None,
+        statuses: MemoryStatuses | None = None,
+        certificates: MemoryCertificates | None = None,
+    ) -> Protection:
         return Protection(
             api,
             HandClock(),
             definitions=MemoryDefinitions(),
-            certificates=MemoryCertificates(),
+            certificates=certificates or MemoryCertificates(),
             guards=guards or MemoryGuards(),
             accounts=MemoryAccounts((Account("agents", "kiro", {}),)),
             statuses=statuses or MemoryStatuses(),
@@ -179,6 +185,12 @@ class TestActing:
         assert api.objects["/apis/kube-countersign.dev/v1alpha1/protectedenvironments/default"]["spec"] == {"registration": "Closed"}
         assert [(len(identities), len(environments), bundle) for identities, environments, bundle in guards.kept] == [(1, 1, b"BUNDLE")]
         assert {report.plural for report in statuses.written} == {"agentidentities", "reviewers", "protectedenvironments"}
+
+    async def test_nothing_is_done_while_the_chart_is_uninstalled(self) -> None:
+        api, guards, statuses = self.api(), MemoryGuards(), MemoryStatuses()
+        going = self.protection(api, guards, statuses, certificates=MemoryCertificates(b""))
+        assert await going.reconcile(snapshot(namespace("payments"))) == Plan((), close_registration=False, reports=())
+        assert (api.writes(), guards.kept, statuses.written) == ([], [], [])
 
     async def test_a_namespace_that_went_meanwhile_is_no_failure(self) -> None:
         api = self.api()

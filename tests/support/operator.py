@@ -31,6 +31,16 @@ class HandClock:
 
 
 @dataclass
+class MemoryOwner:
+    """`uid` "" once Countersign is being uninstalled."""
+
+    uid: str = "role"
+
+    async def references(self) -> list[JsonObject]:
+        return [{"kind": "ClusterRole", "name": "countersign-operator", "uid": self.uid}] if self.uid else []
+
+
+@dataclass
 class MemoryStatuses:
     """As the board over the API: a report is news once. It keeps fields and conditions, no transition times."""
 
@@ -104,9 +114,12 @@ class MemoryGuards:
         return self.left_out
 
 
+@dataclass
 class MemoryCertificates:
+    bundle: bytes = b"BUNDLE"
+
     async def ensure(self) -> bytes:
-        return b"BUNDLE"
+        return self.bundle
 
 
 @dataclass

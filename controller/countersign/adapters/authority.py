@@ -1,7 +1,7 @@
 """The webhook's serving certificate and the authority that signs it, kept in one Secret (the API server trusts nothing else).
 
 The authority lives ten years and its key stays in the Secret, so that a renewed certificate needs no new caBundle. Both are renewed after
-two thirds of their life.
+two thirds of their life. The Secret goes with the chart's ClusterRole, as the guards do.
 """
 
 import base64
@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from cryptography import x509
@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from countersign.domain.document import JsonObject, mapping, text
+from countersign.domain.document import JsonObject, items, mapping, text
+from countersign.service.keeping import Owner
 from countersign.service.ports import Api, Clock, ConflictError, NotFoundError
 
 SECRET: Final = "countersign-webhook-tls"  # noqa: S105  # the name of an object
@@ -56,15 +57,19 @@ def server_names(namespace: str, webhook_url: str) -> tuple[str, ...]:
 class Authority:
     """Keeps the Secret."""
 
-    def __init__(self, api: Api, clock: Clock, *, namespace: str, names: Sequence[str]) -> None:
+    def __init__(self, api: Api, clock: Clock, owner: Owner, *, namespace: str, names: Sequence[str]) -> None:
         self._api = api
         self._clock = clock
+        self._owner = owner
         self._collection = f"/api/v1/namespaces/{namespace}/secrets"
         self._path = f"{self._collection}/{SECRET}"
         self._names = tuple(names)
 
     async def ensure(self) -> bytes:
-        """Make or renew what is due; the CA bundle (PEM). Raises ApiError."""
+        """Make or renew what is due; the CA bundle (PEM), empty where Countersign is being uninstalled. Raises ApiError."""
+        references = await self._owner.references()
+        if not references:
+            return b""
         try:
             secret = await self._api.get(self._path)
         except NotFoundError:
@@ -74,20 +79,23 @@ class Authority:
         if authority is None or _is_due(authority.certificate, now):
             authority = new_authority(now)
         serving = _read(secret, "tls")
-        if serving is not None and _serves(serving, authority, self._names) and not _is_due(serving.certificate, now):
+        if serving is None or not _serves(serving, authority, self._names) or _is_due(serving.certificate, now):
+            serving = new_certificate(authority, self._names, now)
+            _log.info("a new certificate of the webhook for %s", ", ".join(self._names))
+        elif items(secret, "metadata", "ownerReferences") == references:
             return authority.certificate_pem
-        await self._write(secret, authority, new_certificate(authority, self._names, now))
-        _log.info("wrote the webhook's certificate for %s", ", ".join(self._names))
+        await self._write(secret, authority, serving, references)
         return authority.certificate_pem
 
-    async def _write(self, secret: JsonObject, authority: Issued, serving: Issued) -> None:
+    async def _write(self, secret: JsonObject, authority: Issued, serving: Issued, references: list[JsonObject]) -> None:
         parts = {
             "ca.crt": authority.certificate_pem,
             "ca.key": authority.key_pem,
             "tls.crt": serving.certificate_pem,
             "tls.key": serving.key_pem,
         }
-        metadata = {"name": SECRET, "labels": {"app.kubernetes.io/managed-by": "countersign-operator"}}
+        labels = {"app.kubernetes.io/managed-by": "countersign-operator"}
+        metadata: dict[str, Any] = {"name": SECRET, "labels": labels, "ownerReferences": references}
         body = {
             "apiVersion": "v1",
             "kind": "Secret",

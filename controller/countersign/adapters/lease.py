@@ -7,8 +7,9 @@ import asyncio
 import logging
 from typing import Any, Final
 
-from countersign.domain.document import JsonObject, mapping, text
+from countersign.domain.document import JsonObject, items, mapping, text
 from countersign.domain.errors import CountersignError
+from countersign.service.keeping import Owner
 from countersign.service.ports import Api, ApiError, Clock, ConflictError, NotFoundError
 
 DURATION: Final = 15.0
@@ -25,9 +26,10 @@ class LeaseLost(CountersignError):
 class Lease:
     """`acquire`, then `hold` beside the work, then `release`. `identity` must be new for each process."""
 
-    def __init__(self, api: Api, clock: Clock, *, namespace: str, name: str, identity: str) -> None:
+    def __init__(self, api: Api, clock: Clock, owner: Owner, *, namespace: str, name: str, identity: str) -> None:
         self._api = api
         self._clock = clock
+        self._owner = owner
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._path = f"{self._collection}/{name}"
         self._name = name
@@ -77,16 +79,25 @@ class Lease:
             try:
                 lease = await self._api.get(self._path, timeout=min(timeout, RETRY))
             except NotFoundError:
-                await self._api.create(self._collection, self._written({}), timeout=min(timeout, RETRY))
-                return True
+                return await self._create(timeout)
             if not self._may_take(lease):
                 return False
+            if not items(lease, "metadata", "ownerReferences"):
+                lease = {**lease, "metadata": {**mapping(lease, "metadata"), "ownerReferences": await self._owner.references()}}
             await self._api.replace(self._path, self._written(lease), timeout=min(timeout, RETRY))
         except ConflictError:
             return False
         except ApiError as error:
             _log.warning("the lease %s: %s", self._name, error)
             return False
+        return True
+
+    async def _create(self, timeout: float) -> bool:
+        """Not where Countersign is being uninstalled: nobody would remove it."""
+        references = await self._owner.references()
+        if not references:
+            return False
+        await self._api.create(self._collection, self._written({"metadata": {"ownerReferences": references}}), timeout=min(timeout, RETRY))
         return True
 
     def _may_take(self, lease: JsonObject) -> bool:
@@ -105,5 +116,6 @@ class Lease:
             transitions = spec.get("leaseTransitions")
             spec |= {"acquireTime": now, "leaseTransitions": transitions + 1 if isinstance(transitions, int) else 0}
         spec |= {"holderIdentity": holder, "leaseDurationSeconds": seconds, "renewTime": now}
-        metadata = {"name": self._name, **{key: mapping(lease, "metadata")[key] for key in ("resourceVersion",) if lease}}
+        kept = mapping(lease, "metadata")
+        metadata = {"name": self._name, **{key: kept[key] for key in ("labels", "ownerReferences", "resourceVersion") if key in kept}}
         return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}

@@ -63,9 +63,14 @@ class Guards(Protocol):
         """Put the guards in force; the names of the identities for which there is no room. Raises ApiError."""
 
 
+class Owner(Protocol):
+    async def references(self) -> list[JsonObject]:
+        """The ownerReferences of what the operator makes; none where Countersign is being uninstalled. Raises ApiError."""
+
+
 class Certificates(Protocol):
     async def ensure(self) -> bytes:
-        """Make or renew the webhook's certificate; the CA bundle (PEM). Raises ApiError."""
+        """Make or renew the webhook's certificate; the CA bundle (PEM), empty where Countersign is being uninstalled. Raises ApiError."""
 
 
 class Definitions(Protocol):

@@ -162,6 +162,8 @@ class Protection:
         """Guards before all else. Raises ApiError."""
         await self._definitions.ensure()
         bundle = await self._certificates.ensure()
+        if not bundle:
+            return Plan((), close_registration=False, reports=())  # Countersign is being uninstalled
         identities, environments = tuple(snapshot.identities.values()), tuple(snapshot.environments.values())
         left_out = await self._guards.keep(identities, environments, bundle)
         made = plan(snapshot, self._accounts.all(), left_out, self._clock.now())
