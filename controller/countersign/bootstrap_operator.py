@@ -24,12 +24,16 @@ from countersign.bootstrap import VERSION, build_api
 from countersign.domain.document import JsonObject
 from countersign.domain.names import GROUP
 from countersign.domain.names import VERSION as API_VERSION
+from countersign.domain.resources import Target
+from countersign.service.keeping import Notice
 from countersign.service.lifecycle import Keeping, Lifecycle
 from countersign.service.protection import Protection
 from countersign.service.upkeep import Upkeep
 from countersign.settings import Settings
+from countersign.wire.guards import Guard
 
 ACCOUNTS_PATH = "/api/v1/serviceaccounts"
+POLICIES = "admissionregistration.k8s.io"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +68,15 @@ def build_operator(settings: Settings) -> Operator:
     store, statuses, accounts = ClusterStore(settings.cluster_name), StatusBoard(api, clock), AccountBook()
     definitions = PackagedDefinitions(api)
     notices = ApiNotices(api, clock, instance=identity)
-    guards = GuardKeeper(
-        api, namespace=settings.namespace, webhook_url=settings.webhook_url, told=lambda guard, _: metrics.repaired(guard.name)
-    )
+
+    async def told(guard: Guard, what: str) -> None:
+        metrics.repaired(guard.name)
+        about = Target(group=POLICIES, version="v1", resource=guard.collection, name=guard.name)
+        await notices.tell(
+            Notice(guard.kind, about, "GuardRepaired", f"Somebody {what} this guard; it is back as it should be.", warning=True)
+        )
+
+    guards = GuardKeeper(api, clock, namespace=settings.namespace, webhook_url=settings.webhook_url, told=told)
     owner = ChartRole(api)
     names = server_names(settings.namespace, settings.webhook_url)
     protection = Protection(

@@ -1,6 +1,7 @@
 """The guards in the cluster: put in force, put back, and let go of when Countersign is uninstalled."""
 
 import copy
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from countersign.service.ports import ApiError
 from countersign.wire.guards import Guard
 from tests.support.api import MemoryApi
 from tests.support.objects import environment, identity
+from tests.support.operator import HandClock
 
 API = "/apis/admissionregistration.k8s.io/v1"
 ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/countersign-operator"
@@ -47,14 +49,15 @@ class World:
         served = [{"name": name} for name in (COLLECTIONS if mutating else COLLECTIONS[:3])]
         self.api = Defaulting((API, {"resources": served}), (ROLE, {"metadata": {"uid": "role"}}))
         self.api.collections |= {f"{API}/{name}" for name in COLLECTIONS}
+        self.clock = HandClock()
         self.told: list[tuple[str, str]] = []
         self.keeper = self.new_keeper()
 
     def new_keeper(self) -> GuardKeeper:
-        def told(guard: Guard, what: str) -> None:
+        async def told(guard: Guard, what: str) -> None:
             self.told.append((guard.name, what))
 
-        return GuardKeeper(self.api, namespace="countersign", webhook_url="https://127.0.0.1:1/validate", told=told)
+        return GuardKeeper(self.api, self.clock, namespace="countersign", webhook_url="https://127.0.0.1:1/validate", told=told)
 
     async def keep(self, *names: str, bundle: bytes = b"PEM", **options: Any) -> tuple[str, ...]:
         return await self.keeper.keep([identity(name) for name in names or ("kiro",)], [environment(**options)], bundle)
@@ -204,6 +207,27 @@ class TestPuttingBack:
         world.keeper.doubt("validatingwebhookconfigurations", world.api.objects[CONFIGURATION])
         await world.keep()
         assert world.api.objects[CONFIGURATION]["webhooks"]
+
+
+class TestInspecting:
+    """What a watch has missed, such as what was deleted while it started over."""
+
+    async def test_all_guards_are_looked_at_now_and_then(self, world: World) -> None:
+        whole = form(copy.deepcopy(world.api.objects[CONFIGURATION]))
+        del world.api.objects[f"{POLICIES}/countersign-guards"]
+        world.api.objects[CONFIGURATION]["webhooks"] = []
+        await world.keep()
+        assert f"{POLICIES}/countersign-guards" not in world.api.objects, "not at every round"
+        world.clock.forward(timedelta(seconds=30))
+        await world.keep()
+        assert f"{POLICIES}/countersign-guards" in world.api.objects
+        assert world.api.objects[CONFIGURATION]["webhooks"] == whole["webhooks"]
+        assert sorted(world.told) == [("countersign", "changed"), ("countersign-guards", "deleted")]
+
+    async def test_what_is_right_is_left_alone(self, world: World) -> None:
+        world.clock.forward(timedelta(seconds=30))
+        await world.keep()
+        assert world.api.writes() == []
 
 
 class TestUninstalling:

@@ -7,23 +7,24 @@ or an accident; either is undone first and reported then. A guard whose owner is
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from countersign.domain.document import JsonObject, items, mapping, text
 from countersign.domain.resources import AgentIdentity, ProtectedEnvironment
-from countersign.service.ports import Api, ConflictError, NotFoundError
+from countersign.service.ports import Api, Clock, ConflictError, NotFoundError
 from countersign.wire.guards import Guard, Site, guards
 from countersign.wire.guards.objects import API, COLLECTIONS, OWNER
 from countersign.wire.shards import deal
 
 _OWNER_PATH: Final = f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{OWNER}"
 _ATTEMPTS: Final = 5
+INSPECTION: Final = 30.0  # seconds between looks at all guards, besides their events
 
 _log = logging.getLogger(__name__)
 
-Told = Callable[[Guard, str], None]
+Told = Callable[[Guard, str], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -35,8 +36,9 @@ class _Kept:
 class GuardKeeper:
     """`told` hears of each repair: the guard, and what had happened to it."""
 
-    def __init__(self, api: Api, *, namespace: str, webhook_url: str, told: Told) -> None:
+    def __init__(self, api: Api, clock: Clock, *, namespace: str, webhook_url: str, told: Told) -> None:
         self._api = api
+        self._clock = clock
         self._namespace = namespace
         self._webhook_url = webhook_url
         self._told = told
@@ -44,7 +46,7 @@ class GuardKeeper:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._owner_uid = ""
         self._mutating: bool | None = None
-        self._swept: set[str] = set()
+        self._inspected: tuple[set[str], float] = (set(), 0.0)
         self._last: tuple[object, tuple[Guard, ...], tuple[str, ...]] | None = None
 
     @property
@@ -65,9 +67,10 @@ class GuardKeeper:
                 known = self._kept.get(guard.path)
                 if known is None or known.guard.body != guard.body:
                     await self._put(guard)
-        if self._swept != (paths := {guard.path for guard in wanted}):
-            await self._sweep(paths)
-            self._swept = paths
+        paths, now = {guard.path for guard in wanted}, self._clock.monotonic()
+        if self._inspected[0] != paths or now - self._inspected[1] >= INSPECTION:
+            await self._inspect(paths)
+            self._inspected = (paths, now)
         return left_out
 
     def _compiled(
@@ -93,7 +96,7 @@ class GuardKeeper:
             if await self._restore(known, exists=event != "DELETED"):
                 what = "deleted" if event == "DELETED" else "changed"
                 _log.error("the guard %s %s was %s; it is back", known.guard.kind, known.guard.name, what)
-                self._told(known.guard, what)
+                await self._told(known.guard, what)
 
     def let_go(self) -> None:
         """Put nothing back from now on: another process is about to lead."""
@@ -145,18 +148,23 @@ class GuardKeeper:
         except NotFoundError:
             return None
 
-    async def _sweep(self, wanted: set[str]) -> None:
-        """Remove guards of ours that are wanted no more, such as the policy of an emptied shard."""
+    async def _inspect(self, wanted: set[str]) -> None:
+        """Look at all that stands: a watch may have missed something. Guards that are wanted no more, as of an emptied shard, go."""
         for kind, collection in COLLECTIONS.items():
             if kind.startswith("Mutating") and not self._mutating:
                 continue
-            page = await self._api.get(f"/apis/{API}/{collection}")
-            for document in items(page, "items"):
-                path = f"/apis/{API}/{collection}/{text(document, 'metadata', 'name')}"
-                if path not in wanted and _is_owned(document, self._owner_uid):
+            root = f"/apis/{API}/{collection}"
+            page = await self._api.get(root)
+            standing = {f"{root}/{text(document, 'metadata', 'name')}": document for document in items(page, "items")}
+            for path, document in standing.items():
+                if path in wanted:
+                    await self.seen(collection, "MODIFIED", document)
+                elif _is_owned(document, self._owner_uid):
                     async with self._locks[path]:
                         self._kept.pop(path, None)
                         await self._remove(path)
+            for path in [path for path in self._kept if path.startswith(f"{root}/") and path not in standing]:
+                await self.seen(collection, "DELETED", {"metadata": {"name": path.rpartition("/")[2]}})
 
     async def _remove(self, path: str) -> None:
         try:
