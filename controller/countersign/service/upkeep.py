@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from countersign.domain.errors import CountersignError
 from countersign.domain.snapshot import Snapshot
@@ -11,9 +12,12 @@ from countersign.service.ports import Clock, State
 
 PERIOD: Final = 5.0
 SETTLE: Final = 0.05  # seconds in which further events join the same round
-_LONGEST_PAUSE: Final = 30.0
+_SHORTEST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 30.0  # after many failures; an event ends it sooner
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Reconciler(Protocol):
@@ -31,7 +35,7 @@ class UpkeepMeter(Protocol):
 
 
 class Upkeep:
-    """`protection` goes first: status may be late, guards may not."""
+    """`protection` goes first: status may be late, guards may not. The failure of one does not keep the other back."""
 
     def __init__(self, state: State, protection: Reconciler, lifecycle: Scheduled, clock: Clock, meter: UpkeepMeter) -> None:
         self._state = state
@@ -41,6 +45,7 @@ class Upkeep:
         self._meter = meter
         self._woken = asyncio.Event()
         self._failures = 0
+        self._failed = False
         self.done_once = False
 
     def wake(self) -> None:
@@ -58,25 +63,31 @@ class Upkeep:
                 continue
 
     async def round(self) -> float:
-        """One round; the seconds until the next is due. Never raises what another round may heal."""
-        due: datetime | None = None
-        try:
-            await self._protection.reconcile(self._state.snapshot())
-            due = await self._lifecycle.reconcile(self._state.snapshot())
-        except CountersignError as error:
-            return self._failed(str(error))
-        except Exception:  # noqa: BLE001  # the operator must outlive one bad object
-            _log.exception("a round of upkeep failed")
-            return self._failed("")
+        """One round; the seconds until the next is due."""
+        self._failed = False
+        await self._tried(self._protect())
+        due = await self._tried(self._follow())
+        now = self._clock.now()
+        self._meter.reconciled(done=not self._failed, timestamp=now.timestamp())
+        if self._failed:
+            self._failures += 1
+            return float(min(_LONGEST_PAUSE, 0.5 * 2 ** min(self._failures, 10)))
         self._failures = 0
         self.done_once = True
-        now = self._clock.now()
-        self._meter.reconciled(done=True, timestamp=now.timestamp())
-        return PERIOD if due is None else max(0.1, min(PERIOD, (due - now).total_seconds()))
+        return PERIOD if due is None else max(_SHORTEST_PAUSE, min(PERIOD, (due - now).total_seconds()))
 
-    def _failed(self, why: str) -> float:
-        self._failures += 1
-        if why:
-            _log.warning("a round of upkeep failed: %s", why)
-        self._meter.reconciled(done=False, timestamp=0)
-        return min(_LONGEST_PAUSE, 0.5 * 2.0 ** min(self._failures, 10))
+    async def _protect(self) -> object:
+        return await self._protection.reconcile(self._state.snapshot())
+
+    async def _follow(self) -> datetime | None:
+        return await self._lifecycle.reconcile(self._state.snapshot())
+
+    async def _tried(self, step: Awaitable[T]) -> T | None:
+        try:
+            return await step
+        except CountersignError as error:
+            _log.warning("a round of upkeep failed: %s", error)
+        except Exception:  # noqa: BLE001  # the operator must outlive one bad object
+            _log.exception("a round of upkeep failed")
+        self._failed = True
+        return None
