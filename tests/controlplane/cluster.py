@@ -158,8 +158,9 @@ class Cluster:
         self.wait_in_force()
 
     def wait_in_force(self, timeout: float = chart.IN_FORCE_WITHIN) -> None:
-        """Until the webhook is registered and refuses kiro's dry-run deletion of the namespace `agents`."""
-        chart.wait_in_force(self.api, self.api_as("kiro"), timeout=timeout)
+        """Until the webhook is registered and refuses kiro's and rogue's dry-run deletion of the namespace `agents`."""
+        for agent in people.AGENT_ROLES:
+            chart.wait_in_force(self.api, self.api_as(agent), timeout=timeout)
 
     # --- what was recorded --------------------------------------------------------------------
 

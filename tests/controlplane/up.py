@@ -15,7 +15,7 @@ from tests.controlplane.errors import ClusterDown
 from tests.controlplane.kindbackend import KindBackend
 from tests.controlplane.localbackend import LocalBackend
 from tests.controlplane.paths import ROOT, Layout
-from tests.controlplane.people import People
+from tests.controlplane.people import AGENT_ROLES, People
 from tests.controlplane.progress import Progress
 
 
@@ -66,8 +66,10 @@ def _install(layout: Layout, backend: Backend, admin: Api, everybody: People, pr
     backend.install(admin, chart.merged(backend.base_values, chart.values(layout)), progress)
     with progress.step("registering Reviewers and AgentIdentities"):
         everybody.register()
-    with progress.step("waiting until an agent's deletion is refused"), Api(kubeconfig.load(layout.user("kiro"))) as agent:
-        chart.wait_in_force(admin, agent)
+    with progress.step("waiting until every agent's deletion is refused"):
+        for name in AGENT_ROLES:
+            with Api(kubeconfig.load(layout.user(name))) as agent:
+                chart.wait_in_force(admin, agent)
 
 
 def down(layout: Layout, progress: Progress) -> None:
