@@ -395,8 +395,28 @@ def uninstall(cluster: Cluster, user: str = "alice") -> None:
     answer = helm(cluster, user, "uninstall", chart.RELEASE, "--namespace", chart.NAMESPACE, "--wait")
     assert answer.returncode == 0, answer.stderr
     until(lambda: not left_behind(cluster.api), "the garbage collector was to follow", explain=lambda: str(left_behind(cluster.api)))
-    # The API server goes by a policy for up to a tick after it is gone.
-    wait_allowed(lambda: cluster.api.request("DELETE", path("approvals"), params={"dryRun": "All"}), "a deletion of Approvals")
+    # The API server goes by a policy for a moment after it is gone, each by itself.
+    for what, ask in _held_by_each_guard(cluster).items():
+        wait_allowed(ask, what)
+
+
+def _held_by_each_guard(cluster: Cluster) -> dict[str, Callable[[], Answer]]:
+    """A dry run of something that each guard holds back."""
+    owner = {"apiVersion": "v1", "kind": "Node", "name": "absent", "uid": "00000000-0000-4000-8000-000000000000"}
+    owned = manifest("Namespace", unique("owned"))
+    owned["metadata"]["ownerReferences"] = [owner]
+    mine = manifest("ConfigMap", unique("mine"))
+    definition = path("customresourcedefinitions", f"approvals.{OURS}")
+    return {
+        "the deletion of Approvals": lambda: delete(cluster, "admin", path("approvals"), dry_run=True),
+        "the deletion of a definition": lambda: delete(cluster, "admin", definition, dry_run=True),
+        "a namespace with an owner": lambda: cluster.api.request("POST", path("namespaces"), owned, {"dryRun": "All"}),
+        "an agent's deletion of an identity": lambda: delete(cluster, "rogue", path("agentidentities", "kiro"), dry_run=True),
+        "an agent's deletion of a namespace": lambda: delete(cluster, "rogue", path("namespaces", "agents"), dry_run=True),
+        "an agent's write in our namespace": lambda: cluster.api_as("rogue").request(
+            "POST", path("configmaps", namespace=chart.NAMESPACE), mine, {"dryRun": "All"}
+        ),
+    }
 
 
 GUARDS = (
