@@ -11,13 +11,17 @@ import yaml
 from tests.controlplane.api import path
 from tests.controlplane.cluster import Cluster
 from tests.e2e._faults import (
+    ADMIN,
     AGENT,
+    TEAM,
     Json,
     allowed,
     claim,
     delete,
     delete_namespace,
+    environment,
     helm,
+    kept,
     make_namespace,
     manifest,
     message,
@@ -26,6 +30,8 @@ from tests.e2e._faults import (
     unique,
     until,
     wait_gone,
+    wait_level,
+    wait_refused,
 )
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/{}/deployments"
@@ -105,10 +111,18 @@ def test_the_counter_would_tell(cluster: Cluster) -> None:
 
 
 @pytest.fixture(scope="module")
-def before_the_outage(cluster: Cluster) -> dict[str, str]:
-    """Namespaces made while all was well: one of nobody's, one of kiro's own."""
-    own = make_namespace(cluster, "kiros", user="kiro")
-    return {"other": make_namespace(cluster, "precious"), "own": own}
+def before_the_outage(cluster: Cluster) -> Iterator[dict[str, str]]:
+    """Namespaces made while all was well: one of nobody's, one of kiro's own, one that is protected from people."""
+    team = unique("people")
+    with kept(cluster.api, path("protectedenvironments"), environment(team, team, "People", **{"except": [ADMIN]})):
+        names = {
+            "other": make_namespace(cluster, "precious"),
+            "own": make_namespace(cluster, "kiros", user="kiro"),
+            "peoples": make_namespace(cluster, "peoples", {TEAM: team}),
+        }
+        wait_refused(lambda: delete_namespace(cluster, "alice", names["peoples"], dry_run=True), "a human under People")
+        wait_level(cluster, names["peoples"], "People")
+        yield names
 
 
 @pytest.fixture(scope="class")
@@ -144,6 +158,14 @@ class TestWithTheWebhookDown:
         lives_of(cluster, "alice", name)
         allowed(delete_namespace(cluster, "alice", name))
         wait_gone(cluster.api, path("namespaces", name), timeout=60)
+
+    def test_under_people_nothing_but_what_is_guarded_stops(self, cluster: Cluster, outage: dict[str, str]) -> None:
+        name = outage["peoples"]
+        answer = delete_namespace(cluster, "alice", name)
+        assert not answer.ok
+        assert "failed calling webhook" in message(answer)
+        lives_of(cluster, "alice", name)
+        allowed(patch(cluster, "alice", path("namespaces", name), {"metadata": {"labels": {"tier": "prod"}}}))
 
     def test_an_agents_ordinary_writes_work(self, cluster: Cluster, outage: dict[str, str]) -> None:
         lives_of(cluster, "kiro", outage["own"])
