@@ -67,8 +67,15 @@ def label_of(obj: Json) -> str | None:
 
 @pytest.fixture(scope="module")
 def workshop(cluster: Cluster) -> str:
-    """A namespace that is nobody's own work."""
-    return make_namespace(cluster, "workshop")
+    """A namespace that is nobody's own work, in a cluster whose API server has taken up the label's policy: it does so in ticks."""
+    name = make_namespace(cluster, "workshop")
+
+    def labelled() -> bool:
+        probe = cluster.api_as("kiro").create(path("configmaps", namespace=name), manifest("ConfigMap", unique("probe")), dryRun="All")
+        return label_of(probe) == "kiro"
+
+    until(labelled, "the API server was to take up the label's policy")
+    return name
 
 
 def writes(namespace: str) -> dict[str, tuple[str, Json]]:

@@ -10,7 +10,7 @@ from tests.controlplane.api import path
 from tests.controlplane.chart import NAMESPACE
 from tests.controlplane.cluster import Cluster
 from tests.e2e import _faults
-from tests.e2e._faults import allowed, delete, delete_namespace, guards, held, make_namespace, manifest, set_of, unique, wait_gone
+from tests.e2e._faults import allowed, delete, delete_namespace, guards, held, make_namespace, manifest, set_of, unique, until, wait_gone
 
 ROLES = ("clusterroles", "clusterrolebindings")
 
@@ -50,7 +50,10 @@ class TestAfterUninstalling:
             assert not names, f"{kind}: {names}"
 
     def test_nothing_of_ours_stands_in_anybodys_way(self, cluster: Cluster, before: str) -> None:
-        """Agents neither: who uninstalls wants that."""
+        """Agents neither: who uninstalls wants that. The API server lets go of policies in ticks."""
+        probe = manifest("ConfigMap", unique("probe"))
+        collection = path("configmaps", namespace=NAMESPACE)
+        until(lambda: cluster.api_as("rogue").request("POST", collection, probe, {"dryRun": "All"}).ok, "the policies were to be let go of")
         cluster.api_as("rogue").create(path("configmaps", namespace=NAMESPACE), manifest("ConfigMap", unique("mine")))
         allowed(delete_namespace(cluster, "rogue", before))
         wait_gone(cluster.api, path("namespaces", before), timeout=60)
