@@ -137,7 +137,8 @@ def test_the_picture_of_the_layers_is_the_one_that_is_checked() -> None:
     [picture] = [block.lines for block in page("docs/architecture.md").blocks("") if block.lines[0].startswith("countersign.__main__")]
     shown = [re.split(r"\s{2,}", line)[0] for line in picture if line.startswith("countersign.")]
     beside = {"countersign.bootstrap_operator"}
-    assert shown == [" | ".join(name for name in layer.split(" | ") if name not in beside) for layer in layers]
+    checked = [" | ".join(name for name in layer.split(" | ") if name not in beside) for layer in layers]
+    assert shown == [layer for layer in checked if layer]
 
 
 def test_a_page_that_lies_is_found_out() -> None:
