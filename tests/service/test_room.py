@@ -51,7 +51,7 @@ def errors(snapshot: Snapshot, name: str, subjects: list[JsonObject]) -> tuple[s
     return JUDGE.judge(request, change, snapshot, NOW, None).findings.errors
 
 
-ONE = [{"kind": "ServiceAccount", "namespace": "agents", "name": "kiro"}]
+ONE: list[JsonObject] = [{"kind": "ServiceAccount", "namespace": "agents", "name": "kiro"}]
 
 
 def test_an_identity_past_the_last_shard_is_refused_with_the_remedy() -> None:
