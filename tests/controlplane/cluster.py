@@ -302,7 +302,12 @@ def running_cluster(kind: str | None = None) -> Iterator[Cluster]:
     layout = Layout.from_environment()
     known = state.load(layout)
     found = known is not None and known.ready
-    cluster = Cluster.up(kind, layout=layout)
+    try:
+        cluster = Cluster.up(kind, layout=layout)
+    except BaseException:
+        if not found and not os.environ.get("KEEP_CLUSTER"):
+            up.down(layout, Progress(sys.stderr))
+        raise
     try:
         yield cluster
     finally:
