@@ -1,6 +1,7 @@
 """The guards in the cluster: put in force, put back, and let go of when Countersign is uninstalled."""
 
 import copy
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -65,6 +66,12 @@ class World:
     def guards(self) -> dict[str, Any]:
         return {path: copy.deepcopy(tree) for path, tree in self.api.objects.items() if path.startswith(f"{API}/")}
 
+    def tamper(self, path: str, how: Callable[[Any], object]) -> None:
+        """As anybody would: the write gives the object a new version."""
+        tree = copy.deepcopy(self.api.objects[path])
+        how(tree)
+        self.api._put(path, tree)
+
     async def event(self, path: str, kind: str = "MODIFIED") -> None:
         document = self.api.objects.get(path) or {"metadata": {"name": path.rpartition("/")[2]}}
         await self.keeper.seen(path.split("/")[-2], kind, copy.deepcopy(document))
@@ -108,7 +115,7 @@ class TestPuttingInForce:
 
     async def test_after_a_restart_what_was_changed_meanwhile_is_right_again(self, world: World) -> None:
         whole = world.guards()
-        world.api.objects[CONFIGURATION]["webhooks"] = []
+        world.tamper(CONFIGURATION, _emptied)
         world.keeper = world.new_keeper()
         await world.keep()
         assert {path: form(tree) for path, tree in world.guards().items()} == {path: form(tree) for path, tree in whole.items()}
@@ -132,6 +139,10 @@ class TestPuttingInForce:
         assert "people.kube-countersign.dev" in names
 
 
+def _emptied(tree: Any) -> None:
+    tree["webhooks"] = []
+
+
 TAMPERING = {
     "rules taken out": lambda tree: tree.update(**{key: type(tree[key])() for key in ("spec", "webhooks") if key in tree}),
     "a selector slipped in": lambda tree: (tree.get("webhooks") or [tree["spec"]["matchConstraints"]])[0].update(
@@ -150,7 +161,7 @@ class TestPuttingBack:
     @pytest.mark.parametrize("how", TAMPERING)
     async def test_whatever_was_changed(self, world: World, path: str, how: str) -> None:
         before = copy.deepcopy(form(world.api.objects[path]))
-        TAMPERING[how](world.api.objects[path])
+        world.tamper(path, TAMPERING[how])
         assert form(world.api.objects[path]) != before
         await world.event(path)
         after = form(world.api.objects[path])
@@ -159,7 +170,7 @@ class TestPuttingBack:
         assert len(world.api.writes()) == 1
 
     async def test_once(self, world: World) -> None:
-        world.api.objects[CONFIGURATION]["webhooks"] = []
+        world.tamper(CONFIGURATION, _emptied)
         for _ in range(3):
             await world.event(CONFIGURATION)
         assert len(world.told) == 1
@@ -173,6 +184,7 @@ class TestPuttingBack:
     async def test_what_was_changed_and_then_deleted(self, world: World) -> None:
         tampered = copy.deepcopy(world.api.objects.pop(CONFIGURATION))
         tampered["webhooks"] = []
+        tampered["metadata"]["resourceVersion"] = "99999"
         await world.keeper.seen("validatingwebhookconfigurations", "MODIFIED", tampered)
         assert world.api.objects[CONFIGURATION]["webhooks"]
 
@@ -199,9 +211,18 @@ class TestPuttingBack:
         await world.keeper.seen("validatingwebhookconfigurations", "MODIFIED", old)
         assert "QU5PVEhFUg==" in str(world.api.objects[CONFIGURATION])
 
+    async def test_an_event_of_what_was_put_back_long_ago_is_no_second_attack(self, world: World) -> None:
+        world.tamper(CONFIGURATION, _emptied)
+        attacked = copy.deepcopy(world.api.objects[CONFIGURATION])
+        await world.event(CONFIGURATION)
+        world.api.calls.clear()
+        await world.keeper.seen("validatingwebhookconfigurations", "MODIFIED", attacked)
+        assert world.api.calls == []
+        assert world.told == [("countersign", "changed")]
+
     async def test_one_in_doubt_is_written_again(self, world: World) -> None:
         world.api.failing["PATCH", CONFIGURATION] = ApiError(500, "no")
-        world.api.objects[CONFIGURATION]["webhooks"] = []
+        world.tamper(CONFIGURATION, _emptied)
         with pytest.raises(ApiError):
             await world.event(CONFIGURATION)
         world.keeper.doubt("validatingwebhookconfigurations", world.api.objects[CONFIGURATION])
@@ -215,7 +236,7 @@ class TestInspecting:
     async def test_all_guards_are_looked_at_now_and_then(self, world: World) -> None:
         whole = form(copy.deepcopy(world.api.objects[CONFIGURATION]))
         del world.api.objects[f"{POLICIES}/countersign-guards"]
-        world.api.objects[CONFIGURATION]["webhooks"] = []
+        world.tamper(CONFIGURATION, _emptied)
         await world.keep()
         assert f"{POLICIES}/countersign-guards" not in world.api.objects, "not at every round"
         world.clock.forward(timedelta(seconds=30))
@@ -254,6 +275,6 @@ class TestUninstalling:
 
     async def test_who_leads_no_more_puts_nothing_back(self, world: World) -> None:
         world.keeper.let_go()
-        world.api.objects[CONFIGURATION]["webhooks"] = []
+        world.tamper(CONFIGURATION, _emptied)
         await world.event(CONFIGURATION)
         assert world.api.calls == []

@@ -528,7 +528,7 @@ def opened(url: str, guard: Json) -> Json:
         return {"webhooks": []}
     if "bindings" in url:
         return (
-            {"spec": {"validationActions": ["Audit"]}}
+            {"spec": {"validationActions": ["Warn"]}}
             if "validating" in url
             else {"spec": {"matchResources": {"excludeResourceRules": []}}}
         )

@@ -27,10 +27,21 @@ _log = logging.getLogger(__name__)
 Told = Callable[[Guard, str], Awaitable[None]]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Kept:
+    """A guard as we wrote it last: what of it matters, and the version that the write made."""
+
     guard: Guard
     form: JsonObject
+    version: int
+
+    @classmethod
+    def of(cls, guard: Guard, answer: JsonObject) -> "_Kept":
+        return cls(guard, form(answer), _version(answer))
+
+    def agrees(self, event: str, document: JsonObject) -> bool:
+        """Whether an event shows the guard as it should be, or as it was before our last write."""
+        return event != "DELETED" and (form(document) == self.form or 0 < _version(document) <= self.version)
 
 
 class GuardKeeper:
@@ -85,16 +96,15 @@ class GuardKeeper:
     async def seen(self, collection: str, event: str, document: JsonObject) -> None:
         """Take an event on one object of ours or anybody's; put ours back. Raises ApiError."""
         path = f"/apis/{API}/{collection}/{text(document, 'metadata', 'name')}"
-        if path not in self._kept or (event != "DELETED" and form(document) == self._kept[path].form):
+        if path not in self._kept or self._kept[path].agrees(event, document):
             return
         async with self._locks[path]:
             known = self._kept.get(path)
-            if known is None or (event != "DELETED" and form(document) == known.form):
+            if known is None or known.agrees(event, document):
                 return  # our own write, whose answer came after its event
             if event == "DELETED" and not await self._has_owner():
                 return
-            if await self._restore(known, exists=event != "DELETED"):
-                what = "deleted" if event == "DELETED" else "changed"
+            if what := await self._restore(known, exists=event != "DELETED"):
                 _log.error("the guard %s %s was %s; it is back", known.guard.kind, known.guard.name, what)
                 await self._told(known.guard, what)
 
@@ -106,8 +116,9 @@ class GuardKeeper:
         """Forget what is known of a guard, so that the next `keep` writes it whatever it finds."""
         self._kept.pop(f"/apis/{API}/{collection}/{text(document, 'metadata', 'name')}", None)
 
-    async def _restore(self, known: _Kept, *, exists: bool) -> bool:
-        """False where it was no more than an old event: the guard stands as it should."""
+    async def _restore(self, known: _Kept, *, exists: bool) -> str:
+        """What had happened to it; "" where it was no more than an old event, and the guard stands as it should."""
+        what = "changed" if exists else "deleted"
         try:
             if exists:
                 # A patch without a version: controllers write status at the same moment, and a conflict would cost two more trips.
@@ -117,12 +128,12 @@ class GuardKeeper:
         except ConflictError:
             live = await self._read(known.guard.path)
             if live is not None and form(live) == known.form:
-                return False
+                return ""
             raise
         except NotFoundError:
-            answer = await self._write(known.guard, None)
-        known.form = form(answer)
-        return True
+            answer, what = await self._write(known.guard, None), "deleted"
+        self._kept[known.guard.path] = _Kept.of(known.guard, answer)
+        return what
 
     async def _put(self, guard: Guard) -> None:
         """Write a guard whose content is new, whatever stands there."""
@@ -132,7 +143,7 @@ class GuardKeeper:
                 answer = await self._write(guard, live)
             except (ConflictError, NotFoundError):
                 continue
-            self._kept[guard.path] = _Kept(guard, form(answer))
+            self._kept[guard.path] = _Kept.of(guard, answer)
             return
         raise ConflictError(409, f"The guard {guard.name} is being changed faster than it can be written.")
 
@@ -205,6 +216,12 @@ def form(document: JsonObject) -> JsonObject:
         key: metadata[key] for key in ("labels", "annotations", "ownerReferences", "finalizers", "deletionTimestamp") if key in metadata
     }
     return {"metadata": kept, "spec": document.get("spec"), "webhooks": document.get("webhooks")}
+
+
+def _version(document: JsonObject) -> int:
+    """Versions of one kind of object are numbers that grow (KEP-5504); 0 for what is none, which says nothing."""
+    written = text(document, "metadata", "resourceVersion")
+    return int(written) if written.isdecimal() else 0
 
 
 def _is_owned(document: JsonObject, owner_uid: str) -> bool:
