@@ -22,13 +22,14 @@ from countersign.domain.classify import (
     classify,
     fixed_losses,
 )
-from countersign.domain.decide import Permit, Withhold, operation_of
+from countersign.domain.decide import Facts, Permit, Withhold, operation_of
 from countersign.domain.document import text
 from countersign.domain.errors import CountersignError, UnableError
 from countersign.domain.record import decision
 from countersign.domain.request import Request
-from countersign.domain.resources import Losses
+from countersign.domain.resources import ChangeRequest, Losses
 from countersign.domain.snapshot import Snapshot
+from countersign.domain.statement import act_of
 from countersign.service.explain import with_context
 from countersign.service.judging import Judge, Judged, losses_seen, question
 from countersign.service.opening import Opening, required_signatures
@@ -167,7 +168,7 @@ class Review:
             answer = refusal.dry_run(case, required_signatures(facts, verdict), name)
             return with_context(request, facts.snapshot, verdict, answer=answer)
         if not verdict.next_round and current is not None:
-            answer = refusal.pending(case, current, verdict.standing)
+            answer = refusal.pending(case, current, verdict.standing, _ended_before(current, facts))
             return with_context(request, facts.snapshot, verdict, answer=answer)
         if not await self._is_there(judged, deadline):
             return with_context(request, facts.snapshot, verdict, answer=refusal.no_target(case))
@@ -227,6 +228,12 @@ class Review:
         if left <= 0:
             raise UnableError("its time was up.")
         return left
+
+
+def _ended_before(request: ChangeRequest, facts: Facts) -> str:
+    """How the round before this one ended: said every time, since the API server may ask twice about one request and show the second answer."""
+    earlier = next((each for each in facts.snapshot.rounds.get(act_of(request), ()) if each.round == request.round - 1), None)
+    return standing(earlier, facts.snapshot, facts.now, losses=request.losses).why if earlier else ""
 
 
 def _is_forbidden(judged: Judged) -> bool:
