@@ -167,6 +167,7 @@ def test_more_to_lose_than_was_signed_for(story: Story, people: People, url: str
     assert reply.outcome == "Pending", str(reply)
     assert reply.request != first
     assert "The round before this one is over: more would be lost now than was signed for" in reply.message
+    assert story.delete("kiro", url).message == reply.message, "nobody misses it who asks again"
     spec = story.request(reply.request)["spec"]
     assert spec["round"] == 2
     assert spec["losses"] == {"volumes": int(more == "volume"), "loadBalancers": int(more == "load balancer")}

@@ -176,7 +176,10 @@ def test_a_dry_run_is_refused_and_leaves_nothing(cluster: Cluster, story: Story)
     namespace = story.namespace()
     ran = cluster.kubectl("kiro", "delete", "namespace", namespace, "--dry-run=server")
     assert ran.returncode != 0
-    assert f'DRY RUN, nothing was deleted: namespace "{namespace}" on {cluster.name} would be held until 1 person have signed' in ran.stderr
+    assert (
+        f'DRY RUN, nothing was deleted: namespace "{namespace}" on {cluster.name} would be held until 1 person has signed for it.'
+        in ran.stderr
+    )
     reply = story.delete("kiro", path("namespaces", namespace), dryRun="All")
     assert reply.answer.status == 403
     assert reply.outcome == "DryRun"
