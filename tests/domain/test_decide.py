@@ -200,6 +200,7 @@ NOT_COVERED: list[tuple[str, dict[str, Any]]] = [
     ("another requester", {"who": replace(AGENT, key="system:serviceaccount:agents:rogue")}),
     ("before the quorum", {"snapshot": snapshot(REQUEST)}),
     ("after the window", {"now": NOW + 2 * HOUR}),
+    ("the signer sponsors the agent now", {"who": replace(AGENT, sponsors=("alice", "bob"))}),
     ("after a rejection", {"snapshot": snapshot(REQUEST, approval(REQUEST), approval(REQUEST, "carol", verdict=Verdict.REJECT))}),
     ("more to lose in the namespace", {"losses": Losses(3, 1)}),
     ("an environment more that nobody signed enough for", {"held": Hold((DEFAULT, environment("strict", required=2)), ())}),

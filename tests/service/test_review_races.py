@@ -35,22 +35,36 @@ def approved(story: Story) -> str:
 # ── a frozen replica never allows what is not so any more ───────────────────────────────────────────────────────────────────────────
 
 Change = Callable[[Story, str], object]
+
+
+def rules(**approvals: object) -> Change:
+    return lambda story, _: story.change("protectedenvironments", "default", approvals=approvals)
+
+
+def later(change: Change) -> Change:
+    """Five minutes later."""
+
+    def wait_first(story: Story, request: str) -> None:
+        story.wait(5 * MINUTE)
+        change(story, request)
+
+    return wait_first
+
+
+EVERY_AGENT = [{"kind": "ServiceAccount", "namespace": "agents", "name": "*"}]
 UNDOINGS: list[tuple[str, Change]] = [
     ("a key is revoked", lambda story, _: story.change("reviewers", "bob", keys=[])),
     ("the reviewer is removed", lambda story, _: story.world.delete("reviewers", "bob")),
     ("the signature is withdrawn", lambda story, request: story.sign(request, "carol", verdict="Reject")),
     ("the signer becomes a sponsor", lambda story, _: story.change("agentidentities", "kiro", sponsors=["alice", "bob"])),
-    ("a second identity is sponsored by the signer", lambda story, _: story.agent(
-        "second", sponsors=("bob",), subjects=[{"kind": "ServiceAccount", "namespace": "agents", "name": "*"}])),
-    ("the environment asks for two", lambda story, _: story.change("protectedenvironments", "default", approvals={"required": 2})),
+    ("a second identity is sponsored by the signer", lambda story, _: story.agent("second", sponsors=("bob",), subjects=EVERY_AGENT)),
+    ("the environment asks for two", rules(required=2)),
     ("an environment is added", lambda story, _: story.environment("strict", approvals={"required": 2})),
-    ("hardware keys only", lambda story, _: story.change("protectedenvironments", "default", approvals={"hardwareKeysOnly": True})),
-    ("the window shrinks", lambda story, _: (story.wait(5 * MINUTE), story.change(
-        "protectedenvironments", "default", approvals={"useWithin": "1m"}))),
+    ("hardware keys only", rules(hardwareKeysOnly=True)),
+    ("the window shrinks", later(rules(useWithin="1m"))),
     ("a volume appears", lambda story, _: story.world.create("persistentvolumeclaims", "late", namespace="payments", spec={})),
-    ("the operator has cleaned up", lambda story, request: (
-        story.wait(MINUTE), story.world.delete("changerequests", request))),
-]  # fmt: skip
+    ("the operator has cleaned up", later(lambda story, request: story.world.delete("changerequests", request))),
+]
 
 
 @pytest.mark.parametrize("undo", [pytest.param(row[1], id=row[0]) for row in UNDOINGS])
@@ -63,15 +77,18 @@ def test_what_a_frozen_replica_has_not_heard(story: Story, behind: Replica, undo
     assert not story.delete().allowed
 
 
+def own_work(story: Story, _: str) -> None:
+    marks = {"kube-countersign.dev/created-by": KIRO_USER.username}
+    story.change("protectedenvironments", "default", ownWork="1h")
+    story.world.update("namespaces", "payments", lambda doc: doc["metadata"].update(annotations=marks))
+
+
 LOOSER: list[tuple[str, Change]] = [
     ("an agent was no agent", lambda story, _: story.world.delete("agentidentities", "kiro")),
     ("a namespace was not protected", lambda story, _: story.change("protectedenvironments", "default", mode="Audit")),
     ("it was excluded", lambda story, _: story.change("protectedenvironments", "default", namespaces={"exclude": ["payments"]})),
-    ("it was the agent's own", lambda story, _: (
-        story.change("protectedenvironments", "default", ownWork="1h"),
-        story.world.update("namespaces", "payments", lambda doc: doc["metadata"].update(
-            annotations={"kube-countersign.dev/created-by": KIRO_USER.username})))),
-]  # fmt: skip
+    ("it was the agent's own", own_work),
+]
 
 
 @pytest.mark.parametrize("loosen", [pytest.param(row[1], id=row[0]) for row in LOOSER])
@@ -144,12 +161,13 @@ def test_an_earlier_round_does_not_count_where_a_later_one_exists(story: Story, 
 def test_nor_does_the_last_but_one_of_three(story: Story, behind: Replica) -> None:
     behind.state.freeze()
     approved(story)
+    rounds = []
     for number in range(2):
         story.world.create("persistentvolumeclaims", f"late-{number}", namespace="payments", spec={})
-        request = request_in(story.delete())
+        rounds.append(request_in(story.delete()))
         if number == 0:
-            story.sign(request)
-    story.sign(request, "carol", verdict="Reject")
+            story.sign(rounds[0])
+    story.sign(rounds[1], "carol", verdict="Reject")
     for number in range(2):
         story.world.delete("persistentvolumeclaims", f"late-{number}", namespace="payments")
     assert story.delete(at=behind).reason is Reason.REJECTED

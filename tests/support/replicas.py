@@ -86,7 +86,7 @@ class Story:
     def environment(self, name: str, **spec: Any) -> None:
         self.world.create("protectedenvironments", name, spec={"protectFrom": "Agents", **spec})
 
-    def namespace(self, name: str, *, claims: int = 0, balancers: int = 0, **marks: dict[str, str]) -> None:
+    def namespace(self, name: str, *, claims: int = 0, balancers: int = 0, **marks: Any) -> None:
         self.world.create("namespaces", name, **marks)
         for index in range(claims):
             self.world.create("persistentvolumeclaims", f"data-{index}", namespace=name, spec={})

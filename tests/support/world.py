@@ -91,10 +91,10 @@ class World:
 
     def update(self, plural: str, name: str, change: Callable[[Json], None], *, namespace: str = "") -> Json:
         document = self.documents[plural, namespace, name]
-        spec = _copy(document.get("spec"))
+        spec = json.dumps(document.get("spec"))
         change(document)
         document["metadata"]["resourceVersion"] = str(next(self._count))
-        if document.get("spec") != spec:
+        if json.dumps(document.get("spec")) != spec:
             document["metadata"]["generation"] += 1
         self.events.append(("MODIFIED", plural, _copy(document)))
         return _copy(document)
@@ -109,7 +109,7 @@ class World:
 
     def get(self, plural: str, name: str, *, namespace: str = "") -> Json | None:
         document = self.documents.get((plural, namespace, name))
-        return _copy(document)
+        return None if document is None else _copy(document)
 
     def listed(self, plural: str, *, namespace: str | None = None) -> list[Json]:
         return [_copy(doc) for (kind, home, _), doc in self.documents.items() if kind == plural and namespace in (None, home)]
@@ -185,8 +185,9 @@ class World:
         )
 
 
-def _copy(document: Any) -> Any:
-    return None if document is None else json.loads(json.dumps(document))
+def _copy(document: Json) -> Json:
+    copied: Json = json.loads(json.dumps(document))
+    return copied
 
 
 def _grouped(values: Iterable[Any], by: Callable[[Any], str]) -> dict[str, tuple[Any, ...]]:

@@ -71,7 +71,7 @@ class KubernetesApi:
             async for line in response.content:
                 event = _parse(line)
                 if event.get("type") == "ERROR":
-                    raise _error(event["object"])
+                    raise _error(event.get("object"))
                 yield event
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise ApiError(0, f"The watch of {path} broke: {error!r}.") from error
@@ -116,7 +116,7 @@ class KubernetesApi:
         response: aiohttp.ClientResponse = answer.response
         if not response.ok:
             try:
-                raise _error(_parse(await response.read()))
+                raise _refused(response.status, await response.read())
             finally:
                 response.release()
         return response
@@ -138,6 +138,17 @@ def _parse(raw: bytes) -> JsonObject:
     except ValueError as error:
         raise ApiError(0, f"The API server's answer is not JSON: {error}.") from error
     return tree if isinstance(tree, dict) else {}
+
+
+def _refused(status: int, body: bytes) -> ApiError:
+    """What an HTTP status and its body say. Only the API server's own word makes something absent: a proxy's 404 does not."""
+    try:
+        answer = _parse(body)
+    except ApiError:
+        answer = {}
+    if answer.get("code") == status:
+        return _error(answer)
+    return ApiError(status, f"HTTP status {status}, and not in the API server's words: {body[:100]!r}.")
 
 
 def _error(status: Any) -> ApiError:

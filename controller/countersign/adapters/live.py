@@ -94,6 +94,8 @@ class ApiLiveLook:
 
     async def target(self, target: Target, *, timeout: float) -> JsonObject | None:
         """Raises UnableError, which names the role to grant where the kind may not be read."""
+        if not (_is_name(target.name) and _is_name(target.namespace or "any")):
+            return None
         try:
             return await self._api.get(target_path(target), timeout=timeout)
         except NotFoundError:
@@ -166,6 +168,11 @@ def target_path(target: Target) -> str:
     root = f"/apis/{quote(target.group, safe='')}/{version}" if target.group else f"/api/{version}"
     within = f"/namespaces/{quote(target.namespace, safe='')}" if target.namespace else ""
     return f"{root}{within}/{quote(target.resource, safe='')}/{quote(target.name, safe='')}"
+
+
+def _is_name(name: str) -> bool:
+    """Whether an object can bear it (apimachinery's IsValidPathSegmentName); a forged review may hold any text."""
+    return name not in (".", "..") and "/" not in name and "%" not in name
 
 
 def _namespace_path(name: str) -> str:

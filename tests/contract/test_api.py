@@ -1,0 +1,402 @@
+"""The API adapter, the live look and the watches against an API server that errs, breaks off, and talks rubbish."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from countersign.adapters.api import KubernetesApi
+from countersign.adapters.live import ApiLiveLook
+from countersign.adapters.requests import ApiRequests
+from countersign.adapters.store import ClusterStore
+from countersign.adapters.watch import Watches
+from countersign.domain.errors import UnableError
+from countersign.domain.resources import Target
+from countersign.service.ports import ApiError, ConflictError, GoneError, NotFoundError, Question
+from tests.support.contracts import ENVIRONMENT, AdaptersSite
+from tests.support.objects import NOW, change_request
+from tests.support.simulated_api import SimulatedApi, until
+from tests.support.world import Json, World
+
+NAMESPACES = "/api/v1/namespaces"
+SPACE = Target("", "v1", "namespaces", "payments")
+
+
+def status(code: int, reason: str = "Any") -> Json:
+    return {"kind": "Status", "status": "Failure", "reason": reason, "message": f"the API server says {code}", "code": code}
+
+
+# ── requests ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_what_is_sent(api: KubernetesApi, server: SimulatedApi) -> None:
+    await api.create("/apis/kube-countersign.dev/v1alpha1/changerequests", {"metadata": {"name": "x"}, "spec": {"a": "ä"}})
+    (asked,) = server.asked
+    assert (asked.method, asked.body) == ("POST", {"metadata": {"name": "x"}, "spec": {"a": "ä"}})
+    assert asked.headers["User-Agent"] == "tests"
+    assert asked.headers["Authorization"] == "Bearer the-token"
+
+
+@pytest.mark.parametrize(("method", "call"), [
+    ("PUT", lambda api: api.replace(f"{NAMESPACES}/x", {"a": 1})),
+    ("PATCH", lambda api: api.patch(f"{NAMESPACES}/x", {"a": 1})),
+    ("DELETE", lambda api: api.delete(f"{NAMESPACES}/x", uid="u-1")),
+])  # fmt: skip
+async def test_the_other_verbs(
+    api: KubernetesApi, server: SimulatedApi, method: str, call: Callable[[KubernetesApi], Coroutine[Any, Any, Any]]
+) -> None:
+    server.answer("/x", 200, {"kind": "Any"})
+    await call(api)
+    (asked,) = server.asked
+    assert asked.method == method
+    if method == "DELETE":
+        assert asked.body["preconditions"] == {"uid": "u-1"}
+    if method == "PATCH":
+        assert asked.headers["Content-Type"] == "application/merge-patch+json"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(404, NotFoundError), (409, ConflictError), (410, GoneError), (403, ApiError), (429, ApiError), (500, ApiError)]
+)
+async def test_errors_in_the_api_servers_words(api: KubernetesApi, server: SimulatedApi, code: int, kind: type[ApiError]) -> None:
+    server.answer("/payments", code, status(code))
+    with pytest.raises(ApiError) as error:
+        await api.get(f"{NAMESPACES}/payments")
+    assert type(error.value) is kind
+    assert error.value.status == code
+    assert str(error.value) == f"the API server says {code}"
+
+
+@pytest.mark.parametrize("body", [b"404 page not found\n", b"{}", b"[]", b"\xff", b"", b'{"kind":"Status","code":500}'])
+async def test_a_404_of_somebody_else_is_no_absence(api: KubernetesApi, server: SimulatedApi, body: bytes) -> None:
+    server.answer("/payments", 404, body)
+    with pytest.raises(ApiError) as error:
+        await api.get(f"{NAMESPACES}/payments")
+    assert not isinstance(error.value, NotFoundError)
+    assert error.value.status == 404
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"", b"\xff", b'{"a": NaN}'])
+async def test_an_answer_that_is_not_json(api: KubernetesApi, server: SimulatedApi, body: bytes) -> None:
+    server.answer("/payments", 200, body)
+    with pytest.raises(ApiError, match="not JSON"):
+        await api.get(f"{NAMESPACES}/payments")
+
+
+async def test_numbers_come_as_they_were_written(api: KubernetesApi, server: SimulatedApi) -> None:
+    server.answer("/payments", 200, b'{"n": 1.50}')
+    assert (await api.get(f"{NAMESPACES}/payments"))["n"].text == "1.50"
+
+
+async def test_an_api_server_that_does_not_answer(api: KubernetesApi, server: SimulatedApi) -> None:
+    server.delay = 5
+    with pytest.raises(ApiError, match=r"no answer|out of reach") as error:
+        await api.get(f"{NAMESPACES}/payments", timeout=0.05)
+    assert error.value.status == 0
+
+
+async def test_an_api_server_that_is_not_there(server: SimulatedApi) -> None:
+    api = KubernetesApi(server="https://127.0.0.1:1", ca_file=server.ca_file, token_file=server.token_file, user_agent="x")
+    with pytest.raises(ApiError, match="out of reach"):
+        await api.get(NAMESPACES)
+    await api.close()
+
+
+async def test_the_token_is_read_anew(api: KubernetesApi, server: SimulatedApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    await api.get(NAMESPACES)
+    server.token = "another"
+    server.token_file.write_text("another\n")
+    monkeypatch.setattr("countersign.adapters.api._TOKEN_AGE", 3600.0)
+    with pytest.raises(ApiError) as error:
+        await api.get(NAMESPACES)
+    assert error.value.status == 401
+    monkeypatch.setattr("countersign.adapters.api._TOKEN_AGE", 0.0)
+    await api.get(NAMESPACES)
+    server.token_file.unlink()
+    with pytest.raises(ApiError, match="token file"):
+        await api.get(NAMESPACES)
+
+
+# ── the live look ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def look(api: KubernetesApi, world: World) -> ApiLiveLook:
+    world.create("namespaces", "payments")
+    world.create("protectedenvironments", "default", spec=ENVIRONMENT)
+    return ApiLiveLook(api, world.snapshot)
+
+
+ASKED = Question(("delete-namespace-payments-00000000",), "payments", SPACE)
+LISTS = ["agentidentities", "reviewers", "protectedenvironments", "approvals", "persistentvolumeclaims", "services"]
+RUBBISH: list[bytes] = [
+    b"{}",
+    b"[]",
+    b"null",
+    b'{"kind": "Status", "metadata": {}, "status": "Success"}',
+    b'{"kind": "AnyList", "items": []}',
+    b'{"kind": "AnyList", "metadata": {"resourceVersion": "1"}, "items": {}}',
+    b'{"kind": "AnyList", "metadata": {"resourceVersion": "1"}, "items": [1]}',
+    b'{"kind": "AnyList", "metadata": {"resourceVersion": "1", "continue": "more"}, "items": []}',
+]
+
+
+async def test_a_sound_look(look: ApiLiveLook, server: SimulatedApi) -> None:
+    found = await look.look(ASKED, timeout=5)
+    assert set(found.snapshot.environments) == {"default"}
+    assert all("resourceVersion" not in asked.query for asked in server.asked), "a consistent read names no version"
+    settings = [asked for asked in server.asked if asked.path.endswith(("/reviewers", "/agentidentities", "/protectedenvironments"))]
+    assert all("PartialObjectMetadataList" in asked.headers["Accept"] for asked in settings)
+
+
+@pytest.mark.parametrize("plural", LISTS)
+async def test_no_list_is_not_an_empty_list(look: ApiLiveLook, server: SimulatedApi, plural: str) -> None:
+    """Else a proxy's friendly 200 would mean: no agents, no environments, nothing to lose."""
+    for body in RUBBISH:
+        server.answer(f"/{plural}", 200, body)
+        with pytest.raises(UnableError):
+            await look.look(ASKED, timeout=5)
+        assert server.canned.pop().times == 0, "it was not asked for"
+
+
+@pytest.mark.parametrize("plural", [*LISTS, "payments$", "changerequests"])
+async def test_any_read_that_fails_fails_the_look(look: ApiLiveLook, server: SimulatedApi, plural: str) -> None:
+    for code in (401, 403, 404, 410, 429, 500, 503):
+        if code == 404 and plural in ("payments$", "changerequests"):
+            continue  # absent, in the API server's words
+        server.answer(f"/{plural}", code, status(code))
+        with pytest.raises(UnableError):
+            await look.look(ASKED, timeout=5)
+        assert server.canned.pop().times == 0, "it was not asked for"
+
+
+async def test_only_what_has_changed_is_fetched(look: ApiLiveLook, server: SimulatedApi, world: World) -> None:
+    memory = world.snapshot()
+    kept = ApiLiveLook(look._api, lambda: memory)
+    await kept.look(Question(), timeout=5)
+    assert not any(asked.path.endswith("/default") for asked in server.asked)
+    world.update("protectedenvironments", "default", lambda doc: doc["spec"].update(mode="Audit"))
+    found = await kept.look(Question(), timeout=5)
+    assert found.snapshot.environments["default"].mode == "Audit"
+    world.delete("protectedenvironments", "default")
+    world.create("protectedenvironments", "default", spec=ENVIRONMENT)
+    assert (await kept.look(Question(), timeout=5)).snapshot.environments["default"].mode == "Enforce"
+
+
+async def test_a_setting_that_cannot_be_read_fails_the_look(look: ApiLiveLook, world: World) -> None:
+    memory = world.snapshot()
+    world.update("protectedenvironments", "default", lambda doc: doc["spec"].update(protectFrom="Somebody"))
+    with pytest.raises(UnableError):
+        await ApiLiveLook(look._api, lambda: memory).look(Question(), timeout=5)
+
+
+async def test_an_approval_that_cannot_be_read_fails_the_look(look: ApiLiveLook, world: World) -> None:
+    world.create("approvals", "x", spec={"changeRequest": ASKED.requests[0], "decision": "Maybe"})
+    memory = World().snapshot()
+    with pytest.raises(UnableError):
+        await ApiLiveLook(look._api, lambda: memory).look(ASKED, timeout=5)
+
+
+async def test_a_look_keeps_to_its_time(look: ApiLiveLook, server: SimulatedApi) -> None:
+    server.delay = 5
+    begun = asyncio.get_running_loop().time()
+    for reading in (look.look(ASKED, timeout=0.1), look.losses(SPACE, timeout=0.1), look.target(SPACE, timeout=0.1)):
+        with pytest.raises(UnableError):
+            await reading
+    assert asyncio.get_running_loop().time() - begun < 3
+
+
+async def test_memory_that_is_unable_fails_the_look(api: KubernetesApi) -> None:
+    def unable() -> Any:
+        raise UnableError("not synced")
+
+    with pytest.raises(UnableError, match="not synced"):
+        await ApiLiveLook(api, unable).look(Question(), timeout=5)
+
+
+@pytest.mark.parametrize("plural", ["persistentvolumeclaims", "services"])
+@pytest.mark.parametrize("code", [403, 500])
+async def test_a_count_that_fails(look: ApiLiveLook, server: SimulatedApi, plural: str, code: int) -> None:
+    server.answer(f"/{plural}", code, status(code))
+    with pytest.raises(UnableError, match="could not be counted"):
+        await look.losses(SPACE, timeout=5)
+
+
+async def test_a_kind_that_may_not_be_read_names_the_role(look: ApiLiveLook, server: SimulatedApi) -> None:
+    server.answer("/applications/", 403, status(403))
+    with pytest.raises(UnableError, match='aggregate-to-webhook: "true"'):
+        await look.target(Target("argoproj.io", "v1alpha1", "applications", "web", "argocd"), timeout=5)
+    assert server.asked[-1].path == "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications/web"
+
+
+@pytest.mark.parametrize("name", ["payments?watch=true", "payments#x", "p a", "system:x"])
+async def test_a_forged_name_stays_a_name(look: ApiLiveLook, server: SimulatedApi, name: str) -> None:
+    await look.target(Target("", "v1", "persistentvolumeclaims", name, "payments"), timeout=5)
+    assert server.asked[-1].query == {}
+
+
+@pytest.mark.parametrize("name", ["payments/status", "..", ".", "payments%2fstatus"])
+async def test_a_name_that_nothing_can_bear_is_not_even_asked_for(look: ApiLiveLook, server: SimulatedApi, name: str) -> None:
+    assert await look.target(Target("", "v1", "namespaces", name), timeout=5) is None
+    assert server.asked == []
+
+
+# ── change requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("code", [400, 403, 422, 500])
+async def test_a_request_that_cannot_be_written(api: KubernetesApi, server: SimulatedApi, code: int) -> None:
+    server.answer("/changerequests", code, status(code))
+    with pytest.raises(UnableError, match="no change request could be written"):
+        await ApiRequests(api).create(change_request(), timeout=5)
+
+
+async def test_a_request_that_is_none_of_ours_is_as_absent(api: KubernetesApi, world: World, server: SimulatedApi) -> None:
+    world.create("changerequests", "odd", spec={"what": "ever"})
+    assert await ApiRequests(api).get("odd", timeout=5) is None
+    server.answer("/odd", 500, status(500))
+    with pytest.raises(UnableError):
+        await ApiRequests(api).get("odd", timeout=5)
+
+
+# ── watches ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Time:
+    """Real time, and a jump."""
+
+    def __init__(self) -> None:
+        self.jump = 0.0
+
+    def now(self) -> datetime:
+        return NOW
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time() + self.jump
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("countersign.adapters.watch._FIRST_PAUSE", 0.02)
+    caplog.set_level(logging.CRITICAL)
+
+
+def environments(site: AdaptersSite) -> set[str]:
+    return set(site.watches.snapshot().environments)
+
+
+async def test_nothing_is_decided_before_all_kinds_are_synced(api: KubernetesApi, server: SimulatedApi, world: World) -> None:
+    server.answer("/reviewers", 500, status(500), times=5)
+    site = AdaptersSite(api, world=world)
+    following = asyncio.create_task(site.watches.run())
+    await until(lambda: len(site.watches.ages()) == 5)
+    with pytest.raises(UnableError, match="reviewers are not synced"):
+        site.watches.snapshot()
+    await until(lambda: len(site.watches.ages()) == 6)
+    site.watches.snapshot()
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+@pytest.mark.parametrize("body", RUBBISH)
+async def test_rubbish_is_not_synced(api: KubernetesApi, server: SimulatedApi, world: World, body: bytes) -> None:
+    world.create("protectedenvironments", "default", spec=ENVIRONMENT)
+    server.answer("/protectedenvironments", 200, body, times=3)
+    site = AdaptersSite(api, world=world)
+    async with site.running():
+        assert environments(site) == {"default"}
+
+
+async def test_a_watch_that_breaks_goes_on_where_it_was(api: KubernetesApi, server: SimulatedApi, world: World) -> None:
+    async with AdaptersSite(api, world=world).running() as site:
+        for number in range(3):
+            server.cut_watches()
+            world.create("protectedenvironments", f"e{number}", spec=ENVIRONMENT)
+            await until(lambda number=number: f"e{number}" in environments(site))  # type: ignore[misc]
+        assert environments(site) == {"e0", "e1", "e2"}
+
+
+async def test_a_watch_that_is_too_old_lists_anew(api: KubernetesApi, server: SimulatedApi, world: World) -> None:
+    world.create("protectedenvironments", "old", spec=ENVIRONMENT)
+    async with AdaptersSite(api, world=world).running() as site:
+        del world.documents["protectedenvironments", "", "old"]  # an event that nobody will hear
+        world.create("protectedenvironments", "new", spec=ENVIRONMENT)
+        server.forgets = len(world.events)
+        server.cut_watches()
+        await until(lambda: environments(site) == {"new"})
+
+
+@pytest.mark.parametrize("line", [
+    b"rubbish\n", b"[]\n", b"{}\n", b'{"type": "ADDED"}\n', b'{"type": "ODD", "object": {"metadata": {"resourceVersion": "1"}}}\n',
+    b'{"type": "DELETED", "object": {}}\n', b'{"type": "ERROR"}\n', b'{"type": "ERROR", "object": {"code": 500}}\n',
+])  # fmt: skip
+async def test_a_watch_that_talks_rubbish_is_taken_up_again(api: KubernetesApi, server: SimulatedApi, world: World, line: bytes) -> None:
+    world.create("protectedenvironments", "there", spec=ENVIRONMENT)
+    server.answer("/protectedenvironments.*watch=true", 200, line, times=2)
+    async with AdaptersSite(api, world=world).running() as site:
+        world.create("protectedenvironments", "later", spec=ENVIRONMENT)
+        await until(lambda: "later" in environments(site))
+        assert environments(site) == {"there", "later"}
+
+
+async def test_a_large_object_does_not_stop_a_watch(api: KubernetesApi, world: World) -> None:
+    async with AdaptersSite(api, world=world).running() as site:
+        world.create("namespaces", "large", annotations={"x": "y" * 1_500_000})
+        await until(lambda: "large" in site.watches.snapshot().namespaces)
+
+
+async def test_an_api_server_that_went_silent_is_noticed(api: KubernetesApi, server: SimulatedApi, world: World) -> None:
+    clock = Time()
+    watches = Watches(api, ClusterStore("c"), clock, plurals=ClusterStore.plurals(), stale_after=3.0)
+    following = asyncio.create_task(watches.run())
+    await until(lambda: len(watches.ages()) == 6)
+    watches.snapshot()
+    clock.jump = 3.5
+    with pytest.raises(UnableError, match="nothing was heard of"):
+        watches.snapshot()
+    await until(lambda: max(watches.ages().values()) < 3.0)  # the watches' ends and beginnings are heard
+    watches.snapshot()
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_quiet_is_not_silence(api: KubernetesApi, server: SimulatedApi, world: World) -> None:
+    """Nothing happens in the cluster; bookmarks and the ends of watches say that all is well."""
+    async with AdaptersSite(api, world=world, stale_after=3.0).running() as site:
+        for _ in range(8):
+            await asyncio.sleep(0.5)
+            site.watches.snapshot()
+
+
+async def test_a_setting_that_cannot_be_read_stops_decisions_until_it_is_mended(api: KubernetesApi, world: World) -> None:
+    async with AdaptersSite(api, world=world).running() as site:
+        world.create("protectedenvironments", "odd", spec={"protectFrom": "Somebody"})
+
+        def is_unable() -> bool:
+            try:
+                site.watches.snapshot()
+            except UnableError as error:
+                return "odd" in str(error)
+            return False
+
+        await until(is_unable)
+        world.update("protectedenvironments", "odd", lambda doc: doc["spec"].update(protectFrom="Agents"))
+        await until(lambda: not is_unable() and "odd" in environments(site))
+        world.update("protectedenvironments", "odd", lambda doc: doc["spec"].update(protectFrom="Nobody"))
+        await until(is_unable)
+        world.delete("protectedenvironments", "odd")
+        await until(lambda: not is_unable())
+
+
+async def test_a_request_that_cannot_be_read_is_as_absent(api: KubernetesApi, world: World) -> None:
+    world.create("changerequests", "odd", spec={"what": "ever"})
+    async with AdaptersSite(api, world=world).running() as site:
+        assert site.watches.snapshot().requests == {}
+
+
+def test_a_store_without_the_cluster_cannot_say_whose_it_is() -> None:
+    with pytest.raises(UnableError, match="kube-system"):
+        ClusterStore("c").snapshot()
