@@ -57,6 +57,7 @@ async def _until(stop: asyncio.Event, parts: Operator) -> int:
     if not acquiring.done():
         await _cancel(acquiring)
         return 0
+    acquiring.result()  # nobody leads whose election broke
     parts.metrics.leading(True)
     return await _lead(stopping, stop, parts)
 
