@@ -95,6 +95,8 @@ class LocalBackend:
     def start_api_server(self) -> None:
         self.plane.start("kube-apiserver")
         self.plane.wait_ready()
+        # It ends by itself where it misses the API server while it starts.
+        self.plane.start("kube-controller-manager")
 
     def tear_down(self, progress: Progress) -> None:
         """Stops whatever is recorded, in the order in which nobody misses anybody."""
