@@ -2,7 +2,7 @@
 
 It differs from the real one: no static types, no cost, and only the functions listed in `_FUNCTIONS` and `_METHODS`; whatever else is
 used is an error. What matters is the same: a missing field is an error, `&&` and `||` absorb errors, `?.` and `[?]` make optionals, and
-string literals are read by the letter of the specification. tests/e2e/test_guards.py holds the same expressions against a real API server.
+string literals are read by the letter of the specification. tests/e2e/test_cel.py and test_guards.py hold the same expressions against a real API server.
 """
 
 import re
