@@ -45,6 +45,8 @@ from tests.support.objects import (
 )
 
 LATER = NOW + 30 * MINUTE
+T1, T2, T3 = (NOW + count * MINUTE for count in (1, 2, 3))
+SECOND = timedelta(seconds=1)
 TWO = change_request(required=2)
 ONE = change_request()
 PEOPLE = tuple(person(name) for name in ("alice", "bob", "carol", "dave"))
@@ -178,10 +180,16 @@ def test_two_of_two_are_needed() -> None:
 def test_one_person_twice_is_one() -> None:
     twice = state(TWO, approval(TWO, name="first"), approval(TWO, name="second"))
     assert twice.phase is Phase.PENDING
-    assert "has signed already" in twice.tally.refused["second"]
+    assert "one person counts once" in twice.tally.refused["second"]
     keys = (key_of("bob"), key_of("spare"))
     with_two_keys = state(TWO, approval(TWO, name="a"), approval(TWO, name="b", key=key_of("spare")), person("bob", keys=keys))
     assert with_two_keys.phase is Phase.PENDING
+
+
+def test_signing_again_does_not_lengthen_the_window() -> None:
+    bob = person("bob", keys=(key_of("bob"), key_of("spare")))
+    again = (approval(ONE, name="a", at=T1), approval(ONE, name="b", at=T3, key=key_of("spare")))
+    assert state(ONE, *again, bob).tally.quorum_at == T1
 
 
 def test_one_key_in_two_names_is_one() -> None:
@@ -260,9 +268,6 @@ def test_a_human_who_is_nobody_registered_needs_one_more(
 
 # ── time ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-T1, T2, T3 = (NOW + count * MINUTE for count in (1, 2, 3))
-SECOND = timedelta(seconds=1)
-
 
 @pytest.mark.parametrize(
     ("now", "phase"),
@@ -320,6 +325,7 @@ def test_one_rejection_ends_it_whatever_becomes_of_who_rejected() -> None:
         found = state(ONE, approval(ONE), approval(ONE, "dave"), no, *people)
         assert (found.phase, found.why) == (Phase.REJECTED, "carol rejected it: we need it")
         assert found.tally.rejection == no
+        assert "carol" not in {vote.reviewer for vote in found.tally.votes}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from countersign.adapters.api import KubernetesApi
 from countersign.adapters.clock import SystemClock
@@ -89,15 +89,15 @@ class MemorySite(_InTheWorld):
 class AdaptersSite(_InTheWorld):
     """The real adapters over an `Api`, behind which the world is."""
 
-    def __init__(self, api: KubernetesApi, *, world: World, stale_after: float = 30.0) -> None:
+    def __init__(self, api: KubernetesApi, *, world: World, stale_after: float = 30.0, name: str = "prod-eu-1") -> None:
         super().__init__(world)
-        self.watches = Watches(api, ClusterStore("prod-eu-1"), SystemClock(), plurals=ClusterStore.plurals(), stale_after=stale_after)
+        self.watches = Watches(api, ClusterStore(name), SystemClock(), plurals=ClusterStore.plurals(), stale_after=stale_after)
         self.state = self.watches
         self.live = ApiLiveLook(api, self.watches.snapshot)
         self.requests = ApiRequests(api)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator["AdaptersSite"]:
+    async def running(self) -> AsyncIterator[Self]:
         """The watches follow the cluster; synced before the block begins."""
         following = asyncio.create_task(self.watches.run())
         try:
@@ -108,7 +108,7 @@ class AdaptersSite(_InTheWorld):
             await asyncio.gather(following, return_exceptions=True)
 
 
-ENVIRONMENT: Mapping[str, Any] = {"protectFrom": "People", "namespaces": {"selector": {"matchLabels": {"contract": "none"}}}}
+ENVIRONMENT: Mapping[str, Any] = {"protectFrom": "Agents", "namespaces": {"selector": {"matchLabels": {"contract": "none"}}}}
 IDENTITY: Mapping[str, Any] = {"sponsors": ["alice"], "subjects": [{"kind": "User", "name": "contract-agent"}]}
 
 
@@ -197,12 +197,12 @@ class Ports:
         second = replace(first, round=2)
         second = replace(second, statement=render(second), meta=Meta(next(names_of(second))))
         assert await site.requests.create(second, timeout=5)
-        await site.sign(first.meta.name)
+        await site.sign(second.meta.name)
         act = act_of(first)
-        snapshot = await site.seen(lambda seen: len(seen.rounds.get(act, ())) == 2 and len(seen.approvals.get(first.meta.name, ())) == 1)
+        snapshot = await site.seen(lambda seen: len(seen.rounds.get(act, ())) == 2 and len(seen.approvals.get(second.meta.name, ())) == 1)
         assert {each.round for each in snapshot.rounds[act]} == {1, 2}
         assert same(snapshot.requests[second.meta.name], second)
-        assert snapshot.approvals.get(second.meta.name, ()) == ()
+        assert tuple(snapshot.approvals.get(first.meta.name, ())) == ()
 
     # ── LiveLook ──
 

@@ -21,7 +21,7 @@ from countersign.service.ports import Look, Parsers, Question
 
 _NO_DEFAULT: Final = (
     "Registration is closed and the environment `default`, which says who may open it, is missing; "
-    "restore it with `helm upgrade`, then ask again."
+    "restore it with `helm upgrade --set default.registration=Closed`, then ask again."
 )
 
 _NO_ROOM: Final = (
