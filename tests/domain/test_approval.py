@@ -376,6 +376,7 @@ def created(
 
 
 def test_a_sound_approval_may_be_created() -> None:
+    assert check(approval(ONE), ONE, BOB, snapshot(), LATER), "memory need not have heard of the request"
     vote = check(approval(ONE), ONE, BOB, snapshot(ONE), LATER)
     assert (vote.reviewer, vote.key, vote.hardware) == ("bob", "key-0", False)
     check(approval(ONE, verdict=Verdict.REJECT), ONE, BOB, snapshot(ONE), LATER)
@@ -398,6 +399,8 @@ REFUSED: list[Row] = [
     ("a stranger brings it", lambda: created(creator=user("mallory")), Fault.STRANGER),
     ("another reviewer brings it", lambda: created(creator=user("carol@example.com")), Fault.NOT_THIS_REVIEWER),
     ("the sponsor signs", lambda: created(brought=approval(ONE, "alice"), creator=user("alice@example.com")), Fault.SPONSOR),
+    ("a sponsor of now signs", lambda: created(identity(sponsors=("alice", "bob"))), Fault.SPONSOR),
+    ("a sponsor of then signs", lambda: created(request=change_request(requester=replace(ONE.requester, sponsors=("bob",)))), Fault.SPONSOR),
     ("the requester signs", lambda: created(request=BY_BOB), Fault.REQUESTER),
     ("a tampered statement", lambda: created(request=TAMPERED), Fault.TAMPERED),
     ("another cluster", lambda: created(request=FOREIGN), Fault.OTHER_CLUSTER),

@@ -102,6 +102,11 @@ class TestRegistration:
         assert registration_is_due(self.approved(), NOW + HOUR / 2)
         assert registration_is_due(self.approved(), NOW + 100 * HOUR), "that the approval is old opens nothing"
 
+    def test_the_signer_may_be_gone_by_then(self) -> None:
+        people = [person(name) for name in ("carol", "dave")]
+        request = change_request()
+        assert registration_is_due(snapshot(environment(), request, approval(request), *people), NOW + HOUR / 2)
+
     def test_not_before_a_change_was_approved(self) -> None:
         assert not registration_is_due(snapshot(change_request()), NOW)
 

@@ -84,10 +84,11 @@ def registration_is_closed(snapshot: Snapshot) -> bool:
     default = snapshot.default
     if default is None or default.registration is Registration.CLOSED:
         return True
-    return any(_was_approved(request, snapshot) for request in snapshot.requests.values())
+    return any(was_approved(request, snapshot) for request in snapshot.requests.values())
 
 
-def _was_approved(request: ChangeRequest, snapshot: Snapshot) -> bool:
+def was_approved(request: ChangeRequest, snapshot: Snapshot) -> bool:
+    """Whether enough people have signed it at any time, whatever has become of their keys."""
     signed = {approval.reviewer for approval in snapshot.approvals.get(request.meta.name, ()) if approval.verdict is Verdict.APPROVE}
     return len(signed) >= request.required
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from countersign.domain.approval import tally
 from countersign.domain.document import JsonObject
 from countersign.domain.identify import SERVICE_ACCOUNT, Agent
 from countersign.domain.marks import label_value, level_of
 from countersign.domain.names import DEFAULT_ENVIRONMENT, GROUP, LABEL_AGENT, LABEL_PROTECTED, VERSION
+from countersign.domain.protect import was_approved
 from countersign.domain.request import UserInfo
 from countersign.domain.resources import ProtectedEnvironment, Registration, Reviewer
 from countersign.domain.selfcheck import able_to_sign
@@ -90,7 +90,7 @@ def registration_is_due(snapshot: Snapshot, now: datetime) -> bool:
     enough = all(
         len(able_to_sign(environment, snapshot, now)) >= environment.approvals.required for environment in snapshot.environments.values()
     )
-    return enough and any(tally(request, snapshot, now=now).quorum_at is not None for request in snapshot.requests.values())
+    return enough and any(was_approved(request, snapshot) for request in snapshot.requests.values())
 
 
 def _identity_reports(snapshot: Snapshot, left_out: Sequence[str]) -> Iterable[Report]:
