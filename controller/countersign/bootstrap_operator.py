@@ -76,7 +76,9 @@ def build_operator(settings: Settings) -> Operator:
             Notice(guard.kind, about, "GuardRepaired", f"Somebody {what} this guard; it is back as it should be.", warning=True)
         )
 
-    guards = GuardKeeper(api, clock, namespace=settings.namespace, webhook_url=settings.webhook_url, told=told)
+    guards = GuardKeeper(
+        api, clock, namespace=settings.namespace, webhook_url=settings.webhook_url, owners=settings.namespace_owners, told=told
+    )
     owner = ChartRole(api)
     names = server_names(settings.namespace, settings.webhook_url)
     protection = Protection(

@@ -23,7 +23,10 @@ class SettingsError(CountersignError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`request_ttl`, `cool_off` and `keep_ended` are those of docs/rules.md; `stale_after` bounds a cache's silence."""
+    """`request_ttl`, `cool_off` and `keep_ended` are those of docs/rules.md; `stale_after` bounds a cache's silence.
+
+    `namespace_owners`: the kinds, as `group/Kind`, whose objects may own namespaces (Capsule's tenants).
+    """
 
     api_server: str
     api_ca_file: Path
@@ -38,6 +41,7 @@ class Settings:
     keep_ended: timedelta
     stale_after: timedelta
     drain: timedelta
+    namespace_owners: tuple[str, ...]
     replica: str
     log_level: str
 
@@ -71,6 +75,7 @@ def read(environment: Mapping[str, str], *, listen: str) -> Settings:
         "keep_ended": value("KEEP_ENDED", "7d", parse_duration),
         "stale_after": value("STALE_AFTER", "60s", _positive),
         "drain": value("DRAIN", "10s", parse_duration),
+        "namespace_owners": value("NAMESPACE_OWNERS", "", _owners),
         "replica": value("REPLICA", environment.get("HOSTNAME") or "local", str),
         "log_level": value("LOG_LEVEL", "info", _level),
     }
@@ -110,6 +115,13 @@ def _cluster_name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][-A-Za-z0-9._]{0,62}", text):
         raise ValueError("give letters, digits, '-', '.' and '_', 63 at the most")
     return text
+
+
+def _owners(text: str) -> tuple[str, ...]:
+    owners = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not all(re.fullmatch(r"[a-z0-9][-a-z0-9.]*/[A-Z][A-Za-z0-9]*", owner) for owner in owners):
+        raise ValueError("give GROUP/KIND, such as capsule.clastix.io/Tenant, with commas between several")
+    return owners
 
 
 def _positive(text: str) -> timedelta:

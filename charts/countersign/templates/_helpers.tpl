@@ -92,6 +92,8 @@ spec:
           value: {{ $root.Values.keepEnded | quote }}
         - name: COUNTERSIGN_STALE_AFTER
           value: {{ $root.Values.staleAfter | quote }}
+        - name: COUNTERSIGN_NAMESPACE_OWNERS
+          value: {{ join "," $root.Values.namespaceOwners | quote }}
         - name: COUNTERSIGN_LOG_LEVEL
           value: {{ $root.Values.logLevel | quote }}
         - name: COUNTERSIGN_LISTEN

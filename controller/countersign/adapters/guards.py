@@ -45,14 +45,15 @@ class _Kept:
 
 
 class GuardKeeper:
-    """`told` hears of each repair: the guard, and what had happened to it."""
+    """`told` hears of each repair: the guard, and what had happened to it. `owners`: what may own namespaces, as `group/Kind`."""
 
-    def __init__(self, api: Api, clock: Clock, *, namespace: str, webhook_url: str, told: Told) -> None:
+    def __init__(self, api: Api, clock: Clock, *, namespace: str, webhook_url: str, told: Told, owners: tuple[str, ...] = ()) -> None:
         self._api = api
         self._clock = clock
         self._namespace = namespace
         self._webhook_url = webhook_url
         self._told = told
+        self._owners = owners
         self._kept: dict[str, _Kept] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._owner_uid = ""
@@ -71,7 +72,7 @@ class GuardKeeper:
         if not await self._has_owner():
             return ()
         mutating = await self._serves_mutation()
-        site = Site(self._owner_uid, self._namespace, self._webhook_url, ca_bundle, mutating)
+        site = Site(self._owner_uid, self._namespace, self._webhook_url, ca_bundle, mutating, self._owners)
         wanted, left_out = self._compiled(site, identities, environments)
         for guard in wanted:
             async with self._locks[guard.path]:

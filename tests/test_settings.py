@@ -1,0 +1,57 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from countersign.settings import SettingsError, read
+
+MINIMAL = {"COUNTERSIGN_API_SERVER": "https://127.0.0.1:6443", "COUNTERSIGN_CLUSTER_NAME": "prod-eu-1"}
+
+
+def test_what_is_not_said_has_the_defaults_of_the_rules() -> None:
+    settings = read(MINIMAL, listen="0.0.0.0:8443")
+    assert (settings.request_ttl, settings.cool_off) == (timedelta(hours=24), timedelta(hours=1))
+    assert (settings.listen_host, settings.listen_port) == ("0.0.0.0", 8443)
+    assert settings.token_file == Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+    assert settings.namespace_owners == ()
+
+
+def test_in_a_pod_the_api_server_is_where_the_kubelet_says() -> None:
+    pod = {"COUNTERSIGN_CLUSTER_NAME": "prod", "KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "6443"}
+    assert read(pod, listen="0.0.0.0:1").api_server == "https://[fd00::1]:6443"
+
+
+def test_every_fault_is_reported_at_once_by_its_variable() -> None:
+    with pytest.raises(SettingsError) as refused:
+        read({"COUNTERSIGN_API_SERVER": "http://plain", "COUNTERSIGN_COOL_OFF": "soon", "COUNTERSIGN_LISTEN": "8443"}, listen="0.0.0.0:1")
+    lines = str(refused.value).splitlines()[1:]
+    assert [line.split("=")[0].split(" ")[0] for line in lines] == [
+        "COUNTERSIGN_LISTEN",
+        "COUNTERSIGN_API_SERVER",
+        "COUNTERSIGN_CLUSTER_NAME",
+        "COUNTERSIGN_COOL_OFF",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REQUEST_TTL", "0s"),
+        ("REQUEST_TTL", "-1h"),
+        ("STALE_AFTER", "60"),
+        ("NAMESPACE", "Not_A_Label"),
+        ("CLUSTER_NAME", "two\nlines"),
+        ("LISTEN", "0.0.0.0:70000"),
+        ("WEBHOOK_URL", "https://user@host/validate"),
+        ("NAMESPACE_OWNERS", "Tenant"),
+        ("LOG_LEVEL", "loud"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"COUNTERSIGN_{name}="):
+        read({**MINIMAL, f"COUNTERSIGN_{name}": value}, listen="0.0.0.0:1")
+
+
+def test_owners_of_namespaces_are_listed_with_commas() -> None:
+    settings = read({**MINIMAL, "COUNTERSIGN_NAMESPACE_OWNERS": "capsule.clastix.io/Tenant, a.b/C"}, listen="0.0.0.0:1")
+    assert settings.namespace_owners == ("capsule.clastix.io/Tenant", "a.b/C")
