@@ -20,6 +20,7 @@ from tests.support.operator import CountedImpact, HandClock, MemoryNotices, Memo
 
 UID = change_request().target.uid
 PAYMENTS = namespace("payments", uid=UID)
+SECOND = timedelta(seconds=1)
 ROOT = f"/apis/{GROUP}/v1alpha1"
 
 
@@ -246,7 +247,7 @@ class TestOtherChanges:
         request = self.update(wanted)
         assert (await world.see(request, approval(request), PAYMENTS))["outcome"] == "Approved"
         world.live.there = {"payments": {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": "10"}}}
-        assert (await world.see(request, approval(request), PAYMENTS))["outcome"] == "Executed"
+        assert (await world.see(request, approval(request), PAYMENTS, after=SECOND))["outcome"] == "Executed"
 
     async def test_not_before_the_quorum(self, world: World) -> None:
         wanted: JsonObject = {"metadata": {"name": "payments", "uid": UID}, "spec": {}}
@@ -264,13 +265,29 @@ class TestOtherChanges:
         assert (await world.see(request))["outcome"] == "Pending"
         assert (await world.see(request, approval(request)))["outcome"] == "Approved"
         world.live.there = {"mallory": {"metadata": {"name": "mallory", "uid": "u", "generation": 1}, "spec": {"usernames": ["m"]}}}
-        assert (await world.see(request, approval(request)))["outcome"] == "Executed"
+        assert (await world.see(request, approval(request), after=SECOND))["outcome"] == "Executed"
 
     async def test_what_is_not_watched_is_looked_at_now_and_then(self, world: World) -> None:
         target = Target(group="", version="v1", resource="persistentvolumes", name="pv", uid="u")
         world.live.there = {"pv": {"metadata": {"uid": "u"}}}
         for _ in range(4):
             await world.see(change_request(target=target), after=timedelta(seconds=5))
+        assert world.live.looked == 2
+
+    async def test_what_is_approved_is_looked_at_once_a_second_however_many_events_there_are(self, world: World) -> None:
+        target = Target(group="", version="v1", resource="persistentvolumes", name="pv", uid="u")
+        world.live.there = {"pv": {"metadata": {"uid": "u"}}}
+        request = change_request(target=target)
+        for _ in range(20):
+            await world.see(request, approval(request), after=SECOND / 10)
+        assert world.live.looked == 2
+
+    async def test_what_may_not_be_read_is_asked_for_no_more_often_than_what_waits(self, world: World) -> None:
+        target = Target(group="example.com", version="v1", resource="widgets", name="one", uid="u")
+        world.live.unable = True
+        request = change_request(target=target)
+        for _ in range(20):
+            await world.see(request, approval(request), after=SECOND)
         assert world.live.looked == 2
 
 

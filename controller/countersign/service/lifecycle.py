@@ -26,7 +26,8 @@ _log = logging.getLogger(__name__)
 
 _ROOT: Final = f"/apis/{GROUP}/{VERSION}"
 _ENDED: Final = frozenset({Outcome.REJECTED, Outcome.EXECUTED, Outcome.EXPIRED})
-_LOOK_EVERY: Final = timedelta(seconds=15)  # at the target of a request that is not approved, by GET
+_LOOK_EVERY: Final = timedelta(seconds=15)  # at the target of a request that is not approved or may not be read, by GET
+_LOOK_EVERY_APPROVED: Final = timedelta(seconds=1)
 _LIVE_TIMEOUT: Final = 5.0
 _KINDS: Final[Mapping[tuple[str, str], str]] = {
     ("", "namespaces"): "Namespace",
@@ -82,7 +83,7 @@ class Lifecycle:
         self._impact = impact
         self._notices = notices
         self._keeping = keeping
-        self._looked: dict[str, datetime] = {}
+        self._looked: dict[str, tuple[datetime, bool]] = {}  # when, and whether it could be read
 
     async def reconcile(self, snapshot: Snapshot) -> datetime | None:
         """Every request once; when the next of them ends by time alone. Raises the last ApiError, once all have been tried."""
@@ -130,10 +131,11 @@ class Lifecycle:
         """See whether the target is as the change would leave it. Namespaces are watched, the rest is looked at now and then."""
         if not self._is_worth_a_look(request, state, snapshot, now):
             return Seen()
-        self._looked[request.meta.name] = now
+        self._looked[request.meta.name] = (now, True)
         try:
             live = await self._live.target(request.target, timeout=_LIVE_TIMEOUT)
         except UnableError as error:
+            self._looked[request.meta.name] = (now, False)
             _log.warning("the target of %s: %s", request.meta.name, error)
             return Seen()
         return seen_in(live, request)
@@ -142,10 +144,8 @@ class Lifecycle:
         if request.operation == "DELETE" and (request.target.group, request.target.resource) == ("", "namespaces"):
             namespace = snapshot.namespaces.get(request.target.name)
             return namespace is None or namespace.meta.deleting or namespace.meta.uid != request.target.uid
-        if state.tally.quorum_at is not None:
-            return True
-        last = self._looked.get(request.meta.name)
-        return last is None or now - last >= _LOOK_EVERY
+        last, readable = self._looked.get(request.meta.name, (datetime.min.replace(tzinfo=now.tzinfo), True))
+        return now - last >= (_LOOK_EVERY_APPROVED if state.tally.quorum_at is not None and readable else _LOOK_EVERY)
 
     async def _clean(self, request: ChangeRequest, snapshot: Snapshot, now: datetime) -> datetime | None:
         """The request before its Approvals: without the request they count for nothing, without them a rejection would be forgotten."""
