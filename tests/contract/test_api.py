@@ -15,7 +15,9 @@ from countersign.adapters.store import ClusterStore
 from countersign.adapters.watch import Watches
 from countersign.domain.errors import UnableError
 from countersign.domain.resources import Target
+from countersign.domain.statement import act_of
 from countersign.service.ports import ApiError, ConflictError, GoneError, NotFoundError, Question
+from countersign.wire.resources import render_change_request
 from tests.support.contracts import ENVIRONMENT, AdaptersSite
 from tests.support.objects import NOW, change_request
 from tests.support.simulated_api import SimulatedApi, until
@@ -186,6 +188,22 @@ async def test_only_what_has_changed_is_fetched(look: ApiLiveLook, server: Simul
     assert (await kept.look(Question(), timeout=5)).snapshot.environments["default"].mode == "Enforce"
 
 
+async def test_what_memory_has_not_heard_of_is_found_by_its_act(look: ApiLiveLook, world: World) -> None:
+    memory = world.snapshot()
+    request = change_request()
+    world.create("changerequests", request.meta.name, spec=render_change_request(request)["spec"])
+    found = (await ApiLiveLook(look._api, lambda: memory).look(ASKED, timeout=5)).snapshot
+    assert [each.meta.name for each in found.rounds[act_of(request)]] == [request.meta.name]
+    memory = world.snapshot()
+    world.delete("changerequests", request.meta.name)
+    world.delete("namespaces", "payments")
+    found = (await ApiLiveLook(look._api, lambda: memory).look(ASKED, timeout=5)).snapshot
+    assert request.meta.name not in found.requests
+    assert tuple(found.rounds.get(act_of(request), ())) == ()
+    assert "payments" not in found.namespaces
+    assert "kube-system" in found.namespaces
+
+
 async def test_a_setting_that_cannot_be_read_fails_the_look(look: ApiLiveLook, world: World) -> None:
     memory = world.snapshot()
     world.update("protectedenvironments", "default", lambda doc: doc["spec"].update(protectFrom="Somebody"))
@@ -317,6 +335,10 @@ async def test_a_watch_that_breaks_goes_on_where_it_was(api: KubernetesApi, serv
             world.create("protectedenvironments", f"e{number}", spec=ENVIRONMENT)
             await until(lambda number=number: f"e{number}" in environments(site))  # type: ignore[misc]
         assert environments(site) == {"e0", "e1", "e2"}
+        versions = [
+            int(asked.query["resourceVersion"]) for asked in server.asked if asked.query.get("watch") and "environments" in asked.path
+        ]
+        assert versions == sorted(set(versions)), "each goes on from where the last one broke"
 
 
 async def test_a_watch_that_is_too_old_lists_anew(api: KubernetesApi, server: SimulatedApi, world: World) -> None:
@@ -324,7 +346,8 @@ async def test_a_watch_that_is_too_old_lists_anew(api: KubernetesApi, server: Si
     async with AdaptersSite(api, world=world).running() as site:
         del world.documents["protectedenvironments", "", "old"]  # an event that nobody will hear
         world.create("protectedenvironments", "new", spec=ENVIRONMENT)
-        server.forgets = len(world.events)
+        server.forgets = world.latest + 1
+        world.create("namespaces", "later")
         server.cut_watches()
         await until(lambda: environments(site) == {"new"})
 
@@ -364,8 +387,9 @@ async def test_an_api_server_that_went_silent_is_noticed(api: KubernetesApi, ser
 
 
 async def test_quiet_is_not_silence(api: KubernetesApi, server: SimulatedApi, world: World) -> None:
-    """Nothing happens in the cluster; bookmarks and the ends of watches say that all is well."""
+    """Nothing happens in the cluster, and no bookmark comes; the ends of watches say that all is well."""
     async with AdaptersSite(api, world=world, stale_after=3.0).running() as site:
+        server.silent = True
         for _ in range(8):
             await asyncio.sleep(0.5)
             site.watches.snapshot()

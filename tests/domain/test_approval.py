@@ -349,6 +349,10 @@ def test_more_to_lose_than_was_signed_for_ends_it(now: Losses | None, signed: Lo
 # ── who is eligible ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_who_counts_for_one_environment_is_eligible() -> None:
+    assert tally(BOTH, snapshot(BOTH, SRE, WEB, *TEAMS), now=NOW).eligible == ("bob", "carol", "dave")
+
+
 def test_who_is_eligible() -> None:
     request = change_request(environments=("a",))
     people = (
@@ -361,6 +365,8 @@ def test_who_is_eligible() -> None:
     )
     agent = identity("sessions", Subject(SubjectKind.USER, "kiro-*"))
     assert tally(request, snapshot(request, SRE, agent, identity(), *people), now=NOW).eligible == ("bob", "erin")
+    gone = change_request(environments=("gone",))
+    assert tally(gone, snapshot(gone, SRE, agent, identity(), *people), now=NOW).eligible == ("bob", "carol", "erin")
 
 
 # ── at creation ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -376,7 +382,7 @@ def created(
 
 
 def test_a_sound_approval_may_be_created() -> None:
-    assert check(approval(ONE), ONE, BOB, snapshot(), LATER), "memory need not have heard of the request"
+    check(approval(ONE), ONE, BOB, snapshot(), LATER)  # memory need not have heard of the request
     vote = check(approval(ONE), ONE, BOB, snapshot(ONE), LATER)
     assert (vote.reviewer, vote.key, vote.hardware) == ("bob", "key-0", False)
     check(approval(ONE, verdict=Verdict.REJECT), ONE, BOB, snapshot(ONE), LATER)

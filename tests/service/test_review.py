@@ -58,6 +58,18 @@ def test_signed_for_it_passes_as_often_as_the_api_server_asks(story: Story) -> N
     assert len(story.world.requests()) == 1
 
 
+def test_times_in_a_request_are_whole_seconds(story: Story) -> None:
+    story.wait(timedelta(microseconds=654_321))
+    assert story.main.clock.now().microsecond
+    draft = story.delete()
+    (request,) = story.world.requests()
+    assert request.expires_at.microsecond == 0
+    written = story.world.get("changerequests", request_in(draft))
+    assert written is not None
+    assert f'expiresAt: "{written["spec"]["expiresAt"]}"' in request.statement
+    assert story.main.requests.times == [request.expires_at], "what was answered from is what was written"
+
+
 def test_asking_again_writes_nothing_more(story: Story) -> None:
     names = {request_in(story.delete()) for _ in range(3)}
     assert len(names) == len(story.main.requests.written) == 1
@@ -391,6 +403,15 @@ def test_an_approved_namespace_covers_what_is_inside_it(story: Story) -> None:
     assert claim(story) is Reason.COVERED, "less to lose"
     story.wait(HOUR)
     assert claim(story) is Reason.PENDING
+
+
+def test_more_to_lose_in_the_namespace_ends_the_cover(story: Story) -> None:
+    story.namespace("shop", claims=1)
+    approved(story, "shop")
+    story.world.create("persistentvolumeclaims", "late", namespace="shop", spec={})
+    assert claim(story) is Reason.PENDING
+    story.world.delete("persistentvolumeclaims", "late", namespace="shop")
+    assert claim(story) is Reason.COVERED
 
 
 def test_a_rejection_ends_the_cover(story: Story) -> None:

@@ -205,6 +205,21 @@ def test_an_occupied_name_does_not_stop_us(story: Story, behind: Replica, taken:
     assert len(story.world.requests()) == taken + 1
 
 
+def test_a_later_round_under_a_longer_name_is_found(story: Story, behind: Replica) -> None:
+    first = approved(story)
+    behind.state.freeze()
+    (request,) = story.world.requests()
+    other = replace(request, requester=replace(request.requester, key="another"))
+    second = next(names(operation="DELETE", resource="namespaces", namespace="", name="payments", act=act_of(request), round_=2))
+    story.world.create("changerequests", second, spec=render_change_request(replace(other, statement=render(other)))["spec"])
+    story.world.create("persistentvolumeclaims", "late", namespace="payments", spec={})
+    longer = request_in(story.delete())
+    assert longer not in (first, second)
+    story.sign(longer, "carol", verdict="Reject")
+    story.world.delete("persistentvolumeclaims", "late", namespace="payments")
+    assert story.delete(at=behind).reason is Reason.REJECTED
+
+
 def test_when_all_names_are_taken_we_say_so(story: Story) -> None:
     occupy(story, 4)
     answer = story.delete()

@@ -213,6 +213,14 @@ def test_what_is_refused_with_a_sentence(story: Story, plural: str, name: str, b
     assert why in answer.message
 
 
+def test_what_is_ill_formed_is_never_put_up_for_signing(story: Story) -> None:
+    story.environment("prod", protectFrom="People", approvals={"required": 2})
+    kiro = {"kind": "ServiceAccount", "namespace": "agents", "name": "kiro"}
+    answer = story.write("protectedenvironments", "prod", spec(approvals={"required": 1}, **{"except": [kiro]}), by=ADMIN)
+    assert answer.reason is Reason.INVALID
+    assert story.world.requests() == []
+
+
 def test_more_signatures_than_people(story: Story) -> None:
     early = story.write("protectedenvironments", "a", {"protectFrom": "Agents", "approvals": {"required": 9}}, by=ADMIN)
     assert early.allowed

@@ -253,7 +253,8 @@ class Ports:
         claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
         await site.make("persistentvolumeclaims", "data", namespace=space, spec=claim)
         await site.make("services", "lb", namespace=space, spec={"type": "LoadBalancer", "ports": [{"port": 80}]})
-        await site.make("services", "inner", namespace=space, spec={"type": "ClusterIP", "ports": [{"port": 80}]})
+        for name in ("inner", "other"):
+            await site.make("services", name, namespace=space, spec={"type": "ClusterIP", "ports": [{"port": 80}]})
         assert await site.live.losses(target, timeout=5) == Losses(1, 1)
         assert (await site.live.look(Question(namespace=space, losses=target), timeout=5)).losses == Losses(1, 1)
         assert await site.live.losses(Target("", "v1", "persistentvolumes", "any"), timeout=5) == Losses(volumes=1)

@@ -57,7 +57,7 @@ class SimulatedApi:
     delay: float = 0.0
     silent: bool = False
     forgets: int = 0
-    """Events before this index are too old to be watched from."""
+    """A version that is older than this is too old to be watched from."""
     _cut: asyncio.Event = field(default_factory=asyncio.Event)
 
     def cut_watches(self) -> None:
@@ -114,7 +114,7 @@ class SimulatedApi:
         elif plural not in OURS:
             for item in items:  # the built-in kinds' items bear neither, as in a real list
                 del item["kind"], item["apiVersion"]
-        return {"kind": kind, "apiVersion": "any", "metadata": {"resourceVersion": str(len(self.world.events) + 10**6)}, "items": items}
+        return {"kind": kind, "apiVersion": "any", "metadata": {"resourceVersion": str(self.world.latest)}, "items": items}
 
     def _create(self, plural: str, body: Json) -> web.Response:
         try:
@@ -124,12 +124,12 @@ class SimulatedApi:
         return web.json_response(created, status=201)
 
     async def _watch(self, request: web.Request, plural: str) -> web.StreamResponse:
-        at, cut = int(request.query["resourceVersion"]) - 10**6, self._cut
+        since, at, cut = int(request.query["resourceVersion"]), 0, self._cut
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         loop = asyncio.get_running_loop()
         ends = loop.time() + float(request.query["timeoutSeconds"])
-        if at < self.forgets:
+        if since < self.forgets:
             await _say(response, "ERROR", {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"})
             return response
         while loop.time() < ends:
@@ -141,12 +141,11 @@ class SimulatedApi:
             while at < len(self.world.events) and not self.silent:
                 kind, what, document = self.world.events[at]
                 at += 1
-                if what == plural:
-                    document = {**document, "metadata": {**document["metadata"]}}
+                if what == plural and int(document["metadata"]["resourceVersion"]) > since:
                     await _say(response, kind, document)
             await asyncio.sleep(0.005)
         if not self.silent:
-            await _say(response, "BOOKMARK", {"metadata": {"resourceVersion": str(at + 10**6)}})
+            await _say(response, "BOOKMARK", {"metadata": {"resourceVersion": str(self.world.latest)}})
         return response
 
 

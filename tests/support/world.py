@@ -5,7 +5,6 @@ real ones in that nothing waits, the clock goes on only when told to, and they c
 in between. They share no code with the adapters: tests/contract holds both against one suite.
 """
 
-import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -60,7 +59,7 @@ class World:
         self.now = now
         self.documents: dict[Key, Json] = {}
         self.events: list[tuple[str, str, Json]] = []
-        self._count = itertools.count(1)
+        self.latest = 0
         self._parsed: dict[tuple[Key, str], Any] = {}
         self.create("namespaces", "kube-system")
 
@@ -71,7 +70,7 @@ class World:
         key = (plural, namespace, name)
         if key in self.documents:
             raise Taken(name)
-        number = next(self._count)
+        number = self._next()
         metadata: Json = {
             "name": name,
             "uid": f"00000000-0000-4000-8000-{number:012}",
@@ -93,7 +92,7 @@ class World:
         document = self.documents[plural, namespace, name]
         spec = json.dumps(document.get("spec"))
         change(document)
-        document["metadata"]["resourceVersion"] = str(next(self._count))
+        document["metadata"]["resourceVersion"] = str(self._next())
         if json.dumps(document.get("spec")) != spec:
             document["metadata"]["generation"] += 1
         self.events.append(("MODIFIED", plural, _copy(document)))
@@ -101,7 +100,7 @@ class World:
 
     def delete(self, plural: str, name: str, *, namespace: str = "") -> None:
         document = self.documents.pop((plural, namespace, name))
-        document["metadata"]["resourceVersion"] = str(next(self._count))
+        document["metadata"]["resourceVersion"] = str(self._next())
         self.events.append(("DELETED", plural, document))
         if plural == "namespaces":
             for inner in [key for key in self.documents if key[1] == name]:
@@ -114,9 +113,13 @@ class World:
     def listed(self, plural: str, *, namespace: str | None = None) -> list[Json]:
         return [_copy(doc) for (kind, home, _), doc in self.documents.items() if kind == plural and namespace in (None, home)]
 
+    def _next(self) -> int:
+        self.latest += 1
+        return self.latest
+
     @property
     def version(self) -> str:
-        return str(next(self._count))
+        return str(self._next())
 
     # ── as the core sees it ──
 
@@ -170,7 +173,7 @@ class World:
     ) -> Request:
         ours = plural in OURS
         return Request(
-            uid=f"review-{next(self._count)}",
+            uid=f"review-{self._next()}",
             operation=operation,
             group=GROUP if ours else group,
             version="v1alpha1" if ours else "v1",
@@ -317,6 +320,7 @@ class WorldRequests:
     broken: str = ""
     meanwhile: Callable[[str], None] = lambda _: None
     written: list[str] = field(default_factory=list)
+    times: list[datetime] = field(default_factory=list)
 
     async def create(self, request: ChangeRequest, *, timeout: float) -> bool:
         assert timeout > 0
@@ -329,6 +333,7 @@ class WorldRequests:
         except Taken:
             return False
         self.written.append(request.meta.name)
+        self.times.append(request.expires_at)
         return True
 
     async def get(self, name: str, *, timeout: float) -> ChangeRequest | None:

@@ -7,6 +7,7 @@ API concepts, "Efficient detection of changes" and "Watch bookmarks" (https://ku
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import aclosing
 from typing import Final, Protocol
 
 from countersign.domain.document import JsonObject, mapping, text
@@ -49,6 +50,7 @@ class Watches:
         self._plurals = tuple(plurals)
         self._stale_after = stale_after
         self._heard: dict[str, float] = {}
+        self._versions: dict[str, str] = {}
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -71,39 +73,40 @@ class Watches:
         return {plural: now - heard for plural, heard in self._heard.items()}
 
     async def _follow(self, plural: str) -> None:
-        version, pause = "", _FIRST_PAUSE
+        pause = _FIRST_PAUSE
         while True:
             try:
-                if not version:
-                    version = await self._list(plural)
-                version = await self._watch(plural, version)
+                if plural not in self._versions:
+                    await self._list(plural)
+                await self._watch(plural)
                 pause = _FIRST_PAUSE
             except GoneError:
-                version = ""
+                self._versions.pop(plural, None)
             except (ApiError, WireError) as error:
                 _log.warning("watching %s: %s", plural, error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _list(self, plural: str) -> str:
+    async def _list(self, plural: str) -> None:
         page = await self._api.get(path_of(plural), timeout=60)
         self._store.replace(plural, listed(page))
         self._touch(plural)
-        return text(page, "metadata", "resourceVersion")
+        self._versions[plural] = text(page, "metadata", "resourceVersion")
 
-    async def _watch(self, plural: str, version: str) -> str:
+    async def _watch(self, plural: str) -> None:
         seconds = max(1, int(self._stale_after / _WATCHES_WITHIN_BOUND))
-        async for event in self._api.watch(path_of(plural), resource_version=version, seconds=seconds):
-            kind, document = text(event, "type"), mapping(event, "object")
-            heard = text(document, "metadata", "resourceVersion")
-            if kind not in _EVENTS or not heard:
-                raise WireError(f"the API server sent an event that is none ({kind or 'no type'})")
-            self._touch(plural)
-            if kind != "BOOKMARK":
-                self._store.apply(plural, kind, document)
-            version = heard
+        watching = self._api.watch(path_of(plural), resource_version=self._versions[plural], seconds=seconds)
+        async with aclosing(watching) as events:  # closed with us, not when somebody collects it
+            async for event in events:
+                kind, document = text(event, "type"), mapping(event, "object")
+                heard = text(document, "metadata", "resourceVersion")
+                if kind not in _EVENTS or not heard:
+                    raise WireError(f"the API server sent an event that is none ({kind or 'no type'})")
+                self._touch(plural)
+                if kind != "BOOKMARK":
+                    self._store.apply(plural, kind, document)
+                self._versions[plural] = heard  # at once: a watch that breaks goes on from here, not from where it began
         self._touch(plural)
-        return version
 
     def _touch(self, plural: str) -> None:
         self._heard[plural] = self._clock.monotonic()
