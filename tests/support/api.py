@@ -9,7 +9,7 @@ defaulted, deletion is at once, and there is no watch.
 
 import copy
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from countersign.domain.document import JsonObject
@@ -78,7 +78,7 @@ class MemoryApi:
             raise ConflictError(409, f"the UID of {path} is {live['metadata']['uid']}")
         del self.objects[path]
 
-    async def watch(self, path: str, *, resource_version: str, seconds: int) -> AsyncIterator[JsonObject]:
+    async def watch(self, path: str, *, resource_version: str, seconds: int) -> AsyncGenerator[JsonObject, None]:
         raise ApiError(0, "there is no watch in memory")
         yield {}
 

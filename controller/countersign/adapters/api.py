@@ -6,7 +6,7 @@ Only its transport is used: its models refuse fields that they do not know, whic
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -57,7 +57,7 @@ class KubernetesApi:
         body = {"kind": "DeleteOptions", "apiVersion": "v1", **({"preconditions": {"uid": uid}} if uid else {})}
         await self._json("DELETE", path, body=body, timeout=timeout)
 
-    async def watch(self, path: str, *, resource_version: str, seconds: int) -> AsyncIterator[JsonObject]:
+    async def watch(self, path: str, *, resource_version: str, seconds: int) -> AsyncGenerator[JsonObject, None]:
         query = {
             "watch": "true",
             "allowWatchBookmarks": "true",

@@ -1,6 +1,6 @@
 """What the services ask of the outside world. Every port has a real adapter and a fake that pass one contract suite."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -56,7 +56,7 @@ class Api(Protocol):
 
     async def delete(self, path: str, *, uid: str = "", timeout: float = 10) -> None: ...
 
-    def watch(self, path: str, *, resource_version: str, seconds: int) -> AsyncIterator[JsonObject]:
+    def watch(self, path: str, *, resource_version: str, seconds: int) -> AsyncGenerator[JsonObject, None]:
         """Events ({"type", "object"}) with bookmarks, ended by the server after `seconds`. Raises GoneError when it must start over."""
 
 
