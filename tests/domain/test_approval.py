@@ -430,6 +430,12 @@ def test_creation_is_refused_with_its_reason(attempt: Callable[[], Fault], fault
     assert attempt() is fault
 
 
+def test_the_reason_is_the_key_where_the_team_would_do() -> None:
+    hard = environment("a", teams=("sre",), hardware_keys_only=True)
+    assert created(hard, WEB, person("bob", teams=("sre",)), request=BOTH) is Fault.SOFTWARE_KEY
+    assert created(hard, WEB, person("bob", teams=("dba",)), request=BOTH) is Fault.WRONG_TEAM
+
+
 def test_a_request_that_is_not_there() -> None:
     with pytest.raises(ApprovalRefused) as refused:
         check(approval(ONE), None, BOB, snapshot(), LATER)

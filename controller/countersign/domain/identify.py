@@ -198,9 +198,15 @@ def is_glob(name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def glob(pattern: str) -> re.Pattern[str]:
-    """An anchored glob: `*` is any run of characters, `?` any one, everything else itself."""
-    parts = {"*": ".*", "?": "."}
-    return re.compile("".join(parts.get(char) or re.escape(char) for char in pattern), re.DOTALL)
+    """An anchored glob: `*` is any run of characters, `?` any one, everything else itself.
+
+    What stands between two stars is looked for once, from the left (an atomic group): many stars cost no more than one.
+    """
+    first, *others = ("".join("." if char == "?" else re.escape(char) for char in part) for part in pattern.split("*"))
+    if not others:
+        return re.compile(first, re.DOTALL)
+    *middle, last = others
+    return re.compile(first + "".join(f"(?>.*?{part})" for part in middle if part) + ".*" + last, re.DOTALL)
 
 
 def _name_matches(subject: Subject, user: UserInfo) -> bool:
