@@ -180,6 +180,26 @@ class TestTheLatch:
         body = environment(team, team, "Agents", approvals={"required": 1, "teams": [team]})
         assert "register more Reviewers or require fewer" in refused_at_creation(cluster, ENVIRONMENTS, body)
 
+    def test_deleting_default_and_writing_it_anew_opens_nothing(self, cluster: Cluster) -> None:
+        """Both are free to a human under Agents; registration stays closed all the same."""
+        before = cluster.api.get(DEFAULT)
+        metadata = {key: before["metadata"].get(key, {}) for key in ("name", "labels", "annotations")}
+        body = {**{key: before[key] for key in ("apiVersion", "kind", "spec")}, "metadata": metadata}
+        opening = {**body, "spec": {**body["spec"], "registration": "Open"}}
+        silent = {**body, "spec": {key: value for key, value in body["spec"].items() if key != "registration"}}
+        allowed(delete(cluster, "alice", DEFAULT))
+        try:
+            answer = register(cluster, newcomer(cluster), "alice")
+            assert not answer.ok
+            assert "helm upgrade --set default.registration=Closed" in message(answer)
+            for attempt in (opening, silent):
+                answer = cluster.api_as("alice").request("POST", ENVIRONMENTS, attempt)
+                assert not answer.ok
+                assert "write it with spec.registration: Closed" in message(answer)
+        finally:
+            cluster.api.create(ENVIRONMENTS, body)
+        self.held_now(cluster)
+
     def test_who_default_excepts_registers_on(self, cluster: Cluster) -> None:
         """A GitOps account, as the platform team names it."""
         account = cluster.new_service_account("gitops", "cluster-admin", namespace="flux-system")
