@@ -338,7 +338,26 @@ async def test_a_watch_that_breaks_goes_on_where_it_was(api: KubernetesApi, serv
         versions = [
             int(asked.query["resourceVersion"]) for asked in server.asked if asked.query.get("watch") and "environments" in asked.path
         ]
-        assert versions == sorted(set(versions)), "each goes on from where the last one broke"
+        second = world.get("protectedenvironments", "e1")
+        assert second is not None
+        assert versions == sorted(versions)
+        assert versions[-1] >= int(second["metadata"]["resourceVersion"]), "the last one goes on from what was heard before it broke"
+
+
+async def test_a_watch_that_says_nothing_and_ends_is_no_sign_of_life(api: KubernetesApi, server: SimulatedApi, world: World) -> None:
+    """A proxy's empty 200, asked again and again, must not look as if all were well."""
+    server.answer("watch=true", 200, b"", times=10**9)
+    async with AdaptersSite(api, world=world, stale_after=2.0).running() as site:
+
+        def is_unable() -> bool:
+            try:
+                site.watches.snapshot()
+            except UnableError as error:
+                return "nothing was heard of" in str(error)
+            return False
+
+        await until(is_unable)
+        assert len(server.asked) < 300, "and not as fast as the network carries it"
 
 
 async def test_a_watch_that_is_too_old_lists_anew(api: KubernetesApi, server: SimulatedApi, world: World) -> None:

@@ -95,6 +95,7 @@ class Watches:
 
     async def _watch(self, plural: str) -> None:
         seconds = max(1, int(self._stale_after / _WATCHES_WITHIN_BOUND))
+        begun, is_heard = self._clock.monotonic(), False
         watching = self._api.watch(path_of(plural), resource_version=self._versions[plural], seconds=seconds)
         async with aclosing(watching) as events:  # closed with us, not when somebody collects it
             async for event in events:
@@ -103,9 +104,12 @@ class Watches:
                 if kind not in _EVENTS or not heard:
                     raise WireError(f"the API server sent an event that is none ({kind or 'no type'})")
                 self._touch(plural)
+                is_heard = True
                 if kind != "BOOKMARK":
                     self._store.apply(plural, kind, document)
                 self._versions[plural] = heard  # at once: a watch that breaks goes on from here, not from where it began
+        if not is_heard and self._clock.monotonic() - begun < seconds / 2:
+            raise WireError("the API server ended a watch before its time and without a word")
         self._touch(plural)
 
     def _touch(self, plural: str) -> None:
