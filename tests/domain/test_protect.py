@@ -74,6 +74,14 @@ def test_which_environments_a_deletion_touches(change: Deletion, expected: set[s
     assert names(matching(change, WORLD)) == expected
 
 
+def test_default_is_among_them_once_where_it_is_there() -> None:
+    volume = deletion("persistentvolumes", home="shop")
+    assert [each.meta.name for each in matching(volume, WORLD)].count("default") == 1
+    without = snapshot(PROD, TEAM, namespace("shop", {"tier": "prod"}))
+    assert names(matching(volume, without)) == {"prod"}
+    assert names(matching(deletion("persistentvolumes"), without)) == set()
+
+
 def test_a_namespace_that_is_not_known_is_no_answer() -> None:
     with pytest.raises(UnableError):
         matching(deletion("persistentvolumeclaims", within="new"), WORLD)
