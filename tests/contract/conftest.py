@@ -1,15 +1,23 @@
 """Two sites for each suite: the ports in memory, and the real adapters against a simulated API server (tests/e2e has the real one)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from blockbuster import blockbuster_ctx
 
 from countersign.adapters.api import KubernetesApi
 from tests.support.contracts import AdaptersSite, MemorySite, PortsSite
 from tests.support.simulated_api import SimulatedApi, simulated_api
 from tests.support.world import World
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks() -> Iterator[None]:
+    """A call of ours that blocks the event loop is an error: nothing else could be answered meanwhile."""
+    with blockbuster_ctx("countersign"):
+        yield
 
 
 @pytest.fixture

@@ -149,3 +149,6 @@ def test_what_fits_no_rule_is_closed() -> None:
     assert held(BOB, None, HUMAN, world, operation=Operation.UPDATE).closed_for_good
     assert held(None, environment(), HUMAN, world, operation=Operation.UPDATE).closed_for_good
     assert held(None, None, HUMAN, world, kind="reviewers").closed_for_good
+    for old, new in ((environment(), None), (environment(), environment()), (identity(), None), (identity(), identity())):
+        assert held(old, new, HUMAN, world, kind="reviewers").closed_for_good
+    assert held(ERIN, BOB, HUMAN, world, kind="agentidentities").closed_for_good
