@@ -528,9 +528,7 @@ def opened(url: str, guard: Json) -> Json:
         return {"webhooks": []}
     if "bindings" in url:
         return (
-            {"spec": {"validationActions": ["Warn"]}}
-            if "validating" in url
-            else {"spec": {"matchResources": {"excludeResourceRules": []}}}
+            {"spec": {"validationActions": ["Warn"]}} if "validating" in url else {"spec": {"matchResources": {"excludeResourceRules": []}}}
         )
     if "mutating" in url:
         return {"spec": {"matchConditions": [{"name": "never", "expression": "false"}]}}
