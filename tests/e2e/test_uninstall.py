@@ -10,7 +10,20 @@ from tests.controlplane.api import path
 from tests.controlplane.chart import NAMESPACE
 from tests.controlplane.cluster import Cluster
 from tests.e2e import _faults
-from tests.e2e._faults import allowed, delete, delete_namespace, guards, held, make_namespace, manifest, set_of, unique, until, wait_gone
+from tests.e2e._faults import (
+    allowed,
+    delete,
+    delete_namespace,
+    guards,
+    held,
+    make_namespace,
+    manifest,
+    set_of,
+    sign_off,
+    unique,
+    until,
+    wait_gone,
+)
 
 ROLES = ("clusterroles", "clusterrolebindings")
 
@@ -75,3 +88,28 @@ def test_installed_again_it_protects_again(cluster: Cluster) -> None:
     assert guards(cluster.api)
     held(delete_namespace(cluster, "rogue", make_namespace(cluster, "again")))
     assert "bob" in set_of(cluster.api.list(path("reviewers")))
+
+
+def test_definitions_that_somebody_removed_come_back(cluster: Cluster) -> None:
+    """With the guard opened, and nobody there to repair it, an admin can. The Approvals are gone for good; protection is not."""
+    definition = path("customresourcedefinitions", f"approvals.{_faults.OURS}")
+    cluster.stop_operator()
+    try:
+        cluster.api.delete(path("validatingadmissionpolicybindings", "countersign-guards"))
+        until(lambda: delete(cluster, "admin", definition).ok, "the guard was to be out of force")
+        wait_gone(cluster.api, definition)
+        # Which signatures there are cannot be told, so nothing is let through.
+        answer = delete_namespace(cluster, "kiro", make_namespace(cluster, "meanwhile", user="kiro"))
+        assert not answer.ok
+    finally:
+        cluster.start_operator()
+    until(lambda: cluster.api.exists(definition), "the operator was to make the definition again")
+    until(lambda: cluster.api.request("GET", path("approvals")).ok, "the API server was to serve it")
+    name = make_namespace(cluster, "afterwards")
+    request = held(delete_namespace(cluster, "kiro", name))
+
+    def signed() -> bool:
+        return sign_off(cluster, request).ok
+
+    until(signed, "signatures were to be taken again")
+    allowed(delete_namespace(cluster, "kiro", name))

@@ -93,6 +93,7 @@ async def _work(parts: Operator) -> None:
     """A first list of everything, then rounds of upkeep for ever."""
     while not parts.census.complete:
         try:
+            await parts.definitions.ensure()  # a kind that is not there cannot be listed
             await parts.census.take()
         except ApiError as error:
             _log.warning("the first list of everything: %s", error)
