@@ -96,7 +96,8 @@ def test_from_nothing_to_something() -> None:
     bare = environment("prod", required=2)
     assert of_environment(bare, replace(bare, own_work=HOUR)) == ("own work lasts longer",)
     assert of_environment(bare, replace(bare, approvals=replace(bare.approvals, teams=("sre",)))) == ()
-    assert of_environment(replace(bare, mode=Mode.AUDIT), bare) == ()
+    audit = replace(bare, mode=Mode.AUDIT)
+    assert of_environment(audit, bare) == of_environment(audit, audit) == ()
     assert of_environment(bare, replace(bare, registration=Registration.CLOSED)) == ()
     assert of_environment(replace(bare, registration=Registration.OPEN), bare) == ()
 
