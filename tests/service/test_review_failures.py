@@ -150,6 +150,7 @@ def test_strange_requests_are_refused(story: Story) -> None:
     for asked in (connect, nameless):
         answer = story.main.ask(asked)
         assert (answer.allowed, answer.reason) == (False, Reason.UNKNOWN)
+        assert (answer.audit["decision"], answer.chain["agents"]) == ("refuse", ["kiro"]), "the record says who it was all the same"
 
 
 def test_a_clock_behind_or_ahead(story: Story) -> None:

@@ -95,7 +95,7 @@ def decide(facts: Facts) -> Verdict:
 
 
 def holding(change: GuardedChange, who: Requester, user: UserInfo, snapshot: Snapshot) -> Hold:
-    """The environments that hold back a deletion or a relabelling; settings are judged in `settings.py`. Raises UnableError."""
+    """The environments that hold back a deletion or a relabelling; settings are judged in `register.py`. Raises UnableError."""
     match change:
         case Deletion():
             return hold(matching(change, snapshot), who, user)

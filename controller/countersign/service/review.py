@@ -105,7 +105,7 @@ class Review:
             case NotGuarded():
                 return with_context(request, snapshot, Permit(Reason.NOT_GUARDED))
             case Misunderstood(why=why):
-                return refusal.unknown(why)
+                return with_context(request, snapshot, Withhold(Reason.UNKNOWN), answer=refusal.unknown(why))
             case Countersigning():
                 return await self._countersigned(request, deadline)
             case (Deletion() | Relabelling() | Setting()) as change:
@@ -114,7 +114,7 @@ class Review:
     async def _guarded(self, request: Request, change: GuardedChange, snapshot: Snapshot, deadline: float) -> Answer:
         judged = self._judge.judge(request, change, snapshot, self._outside.clock.now(), None)  # 2
         if judged.findings.errors and not _is_forbidden(judged):
-            return refusal.invalid(judged.findings.errors)
+            return with_context(request, judged.facts.snapshot, Withhold(Reason.INVALID), answer=refusal.invalid(judged.findings.errors))
         look: Look | None = None
         if isinstance(judged.verdict, Permit) or await self._has_more(judged, deadline):  # 3
             judged, look = await self._look(request, judged, question(judged), deadline)
@@ -122,7 +122,9 @@ class Review:
             match judged.verdict:
                 case Permit() if look is not None:
                     if judged.findings.errors:
-                        return refusal.invalid(judged.findings.errors)
+                        return with_context(
+                            request, judged.facts.snapshot, Withhold(Reason.INVALID), answer=refusal.invalid(judged.findings.errors)
+                        )
                     return with_context(request, judged.facts.snapshot, judged.verdict, judged.findings.warnings)
                 case Withhold() as verdict:
                     answer = await self._withheld(request, judged, verdict, look, deadline)  # 4
