@@ -131,15 +131,22 @@ class Signing(RuleBasedStateMachine):
         people=st.permutations(PEOPLE),
         count=st.integers(1, 3),
         stale=st.booleans(),
+        turn=st.sampled_from(["", "", "withdrawn", "a sponsor"]),
     )
-    def the_whole_way(self, space: str, agent: str, people: list[str], count: int, stale: bool) -> None:
-        """Left to chance alone, most runs would never see a quorum."""
+    def the_whole_way(self, space: str, agent: str, people: list[str], count: int, stale: bool, turn: str) -> None:
+        """Left to chance alone, most runs would never see a quorum, nor one that is lost again."""
         self.delete(space=space, agent=agent, stale=False, dry=False)
         last = self.last_round(space, agent)
         if last is not None:
             for person in people[:count]:
                 self.put_signature(last.meta.name, person, "own", self.healthy, rejects=False)
         self.delete(space=space, agent=agent, stale=stale, dry=False)
+        if last is not None and turn:
+            if turn == "withdrawn":
+                self.put_signature(last.meta.name, people[-1], "own", self.healthy, rejects=True)
+            else:
+                self.change_sponsors(agent=agent, sponsors={people[0], people[1]})
+            self.delete(space=space, agent=agent, stale=stale, dry=False)
 
     # ── what people do ──
 
@@ -210,5 +217,5 @@ class Signing(RuleBasedStateMachine):
 
 TestSigning = Signing.TestCase
 TestSigning.settings = settings(
-    max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
