@@ -333,7 +333,7 @@ async def test_a_watch_that_breaks_goes_on_where_it_was(api: KubernetesApi, serv
         for number in range(3):
             server.cut_watches()
             world.create("protectedenvironments", f"e{number}", spec=ENVIRONMENT)
-            await until(lambda number=number: f"e{number}" in environments(site))  # type: ignore[misc]
+            await until(lambda number=number: f"e{number}" in environments(site))  # type: ignore[misc]  # mypy infers no type for a default argument of a lambda
         assert environments(site) == {"e0", "e1", "e2"}
         versions = [
             int(asked.query["resourceVersion"]) for asked in server.asked if asked.query.get("watch") and "environments" in asked.path

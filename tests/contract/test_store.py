@@ -62,7 +62,7 @@ def test_events_and_lists_come_to_the_same(steps: list[tuple[str, str, int, bool
             world.delete(plural, name)
         elif there:
             spec = spec_of(plural, name, variant)
-            world.update(plural, name, lambda document, spec=spec: document.update(spec=dict(spec)))  # type: ignore[misc]
+            world.update(plural, name, lambda document, spec=spec: document.update(spec=dict(spec)))  # type: ignore[misc]  # mypy infers no type for a default argument of a lambda
         elif plural == "namespaces":
             world.create(plural, name, labels={"variant": str(variant)})
         else:

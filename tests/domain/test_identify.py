@@ -18,7 +18,7 @@ USER, GROUP = SubjectKind.USER, SubjectKind.GROUP
 
 
 def named(name: str, **fields: object) -> Subject:
-    return Subject(USER, name, **fields)  # type: ignore[arg-type]
+    return Subject(USER, name, **fields)  # type: ignore[arg-type]  # rows of a table name fields of several types
 
 
 def group(name: str) -> Subject:

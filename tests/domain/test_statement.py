@@ -21,7 +21,7 @@ from countersign.wire.resources import parse_change_request, render_change_reque
 from tests.support.objects import change_request
 
 VECTORS = Path(__file__).parent / "vectors"
-WHOLE_SECONDS = st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001
+WHOLE_SECONDS = st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001  # hypothesis wants naive bounds beside `timezones`
     lambda moment: moment.replace(microsecond=0)
 )
 # Alphabets that hold what could end a line, close a string, or pass for another line.
@@ -334,7 +334,7 @@ def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]
 
 def _with_leaf(value: Any, path: tuple[str, ...], source: Any) -> Any:
     step, *rest = path
-    inner: Callable[[], Any] = lambda: getattr(source, step)  # noqa: E731
+    inner: Callable[[], Any] = lambda: getattr(source, step)  # noqa: E731  # two sources of one shape, side by side
     return replace(value, **{step: _with_leaf(getattr(value, step), tuple(rest), inner()) if rest else inner()})
 
 

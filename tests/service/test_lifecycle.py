@@ -110,7 +110,7 @@ class TestWaiting:
                 raise ApiError(500, "no")
             return bool(await real(report))
 
-        world.statuses.report = stumble  # type: ignore[method-assign]
+        world.statuses.report = stumble  # type: ignore[method-assign]  # one answer of this fake goes wrong
         with pytest.raises(ApiError, match="no"):
             await world.lifecycle.reconcile(snapshot(first, second, PAYMENTS))
         assert world.statuses.current("changerequests", "b", "")["outcome"] == "Pending"

@@ -139,7 +139,7 @@ def test_two_of_two_one_person_twice_is_one(story: Story) -> None:
 )
 def test_approvals_that_are_refused(story: Story, by: str, options: dict[str, object], fault: str) -> None:
     request = request_in(story.delete())
-    answer = story.sign(request, by, **options)  # type: ignore[arg-type]
+    answer = story.sign(request, by, **options)  # type: ignore[arg-type]  # rows of a table name options of several types
     assert (answer.allowed, answer.reason, cause(answer, "fault")) == (False, Reason.INVALID, fault)
     assert story.world.listed("approvals") == []
     assert story.delete().reason is Reason.PENDING
@@ -476,8 +476,8 @@ def test_for_a_target_that_is_gone_nothing_is_written(story: Story) -> None:
 def test_taking_a_namespace_out_of_an_environment(story: Story) -> None:
     story.environment("prod", namespaces={"selector": {"matchLabels": PROD}})
     story.namespace("shop", labels=PROD)
-    out = lambda doc: doc["metadata"].update(labels={})  # noqa: E731
-    other = lambda doc: doc["metadata"]["labels"].update(owner="kiro")  # noqa: E731
+    out = lambda doc: doc["metadata"].update(labels={})  # noqa: E731  # a change to an object reads best on one line
+    other = lambda doc: doc["metadata"]["labels"].update(owner="kiro")  # noqa: E731  # a change to an object reads best on one line
     assert story.write("namespaces", "shop", other, by=KIRO_USER).reason is Reason.NOT_HELD
     answer = story.write("namespaces", "shop", out, by=KIRO_USER)
     assert answer.reason is Reason.PENDING
@@ -485,7 +485,7 @@ def test_taking_a_namespace_out_of_an_environment(story: Story) -> None:
     assert (request.operation, request.environments) == ("UPDATE", ("prod",))
     assert 'metadata.labels.tier: "prod" -> absent' in request.change.lines
     assert story.sign(request.meta.name).allowed
-    elsewhere = lambda doc: doc["metadata"].update(labels={"tier": "dev"})  # noqa: E731
+    elsewhere = lambda doc: doc["metadata"].update(labels={"tier": "dev"})  # noqa: E731  # a change to an object reads best on one line
     assert story.write("namespaces", "shop", elsewhere, by=KIRO_USER).reason is Reason.PENDING, "another change"
     assert story.write("namespaces", "shop", out, by=KIRO_USER).reason is Reason.APPROVED
 

@@ -7,7 +7,7 @@ from countersign.domain.decide import Facts, Withhold, act_now, operation_of
 from countersign.domain.errors import UnableError
 from countersign.domain.identify import Agent, Human, Machine
 from countersign.domain.resources import ChangeRequest, Losses, Meta, Requester
-from countersign.domain.statement import act_of, names, render
+from countersign.domain.statement import act_of, names_of, render
 from countersign.service.ports import Requests
 
 
@@ -28,7 +28,7 @@ class Opening:
         """Write the request of the verdict's next round. Raises UnableError where that cannot be done."""
         draft = draft_request(facts, verdict, losses, self._ttl)
         digest = act_now(facts)
-        for name in request_names(facts, draft.round):
+        for name in names_of(draft):
             named = replace(draft, meta=Meta(name=name))
             if await self._requests.create(named, timeout=timeout):
                 return Opened(named, created=True)
@@ -65,21 +65,6 @@ def required_signatures(facts: Facts, verdict: Withhold) -> int:
             return most + 1
         case Human() | Agent() | Machine():
             return most
-
-
-def request_names(facts: Facts, round_: int) -> tuple[str, ...]:
-    """The names that the request of a round may bear, in the order in which they are tried."""
-    target = facts.change.target
-    return tuple(
-        names(
-            operation=operation_of(facts.change),
-            resource=target.resource,
-            namespace=target.namespace,
-            name=target.name,
-            act=act_now(facts),
-            round_=round_,
-        )
-    )
 
 
 def _requester(who: Agent | Human | Machine) -> Requester:
