@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from countersign.domain.profile import Profile
 from countersign.settings import SettingsError, read
 
 MINIMAL = {"COUNTERSIGN_API_SERVER": "https://127.0.0.1:6443", "COUNTERSIGN_CLUSTER_NAME": "prod-eu-1"}
@@ -14,6 +15,7 @@ def test_what_is_not_said_has_the_defaults_of_the_rules() -> None:
     assert (settings.listen_host, settings.listen_port) == ("0.0.0.0", 8443)
     assert settings.token_file == Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
     assert settings.namespace_owners == ()
+    assert settings.profile is Profile.STANDARD
 
 
 def test_in_a_pod_the_api_server_is_where_the_kubelet_says() -> None:
@@ -44,6 +46,7 @@ def test_every_fault_is_reported_at_once_by_its_variable() -> None:
         ("LISTEN", "0.0.0.0:70000"),
         ("WEBHOOK_URL", "https://user@host/validate"),
         ("NAMESPACE_OWNERS", "Tenant"),
+        ("PROFILE", "Hardened"),
         ("LOG_LEVEL", "loud"),
     ],
 )
@@ -55,3 +58,7 @@ def test_what_cannot_be_used_is_refused(name: str, value: str) -> None:
 def test_owners_of_namespaces_are_listed_with_commas() -> None:
     settings = read({**MINIMAL, "COUNTERSIGN_NAMESPACE_OWNERS": "capsule.clastix.io/Tenant, a.b/C"}, listen="0.0.0.0:1")
     assert settings.namespace_owners == ("capsule.clastix.io/Tenant", "a.b/C")
+
+
+def test_the_hardened_profile_is_chosen_by_name() -> None:
+    assert read({**MINIMAL, "COUNTERSIGN_PROFILE": "hardened"}, listen="0.0.0.0:1").profile is Profile.HARDENED

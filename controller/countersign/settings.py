@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from countersign.domain.durations import parse_duration
 from countersign.domain.errors import CountersignError
+from countersign.domain.profile import Profile
 
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _LEVELS: Final = ("debug", "info", "warning", "error")
@@ -42,6 +43,7 @@ class Settings:
     stale_after: timedelta
     drain: timedelta
     namespace_owners: tuple[str, ...]
+    profile: Profile
     replica: str
     log_level: str
 
@@ -76,6 +78,7 @@ def read(environment: Mapping[str, str], *, listen: str) -> Settings:
         "stale_after": value("STALE_AFTER", "60s", _positive),
         "drain": value("DRAIN", "10s", parse_duration),
         "namespace_owners": value("NAMESPACE_OWNERS", "", _owners),
+        "profile": value("PROFILE", Profile.STANDARD, _profile),
         "replica": value("REPLICA", environment.get("HOSTNAME") or "local", str),
         "log_level": value("LOG_LEVEL", "info", _level),
     }
@@ -122,6 +125,12 @@ def _owners(text: str) -> tuple[str, ...]:
     if not all(re.fullmatch(r"[a-z0-9][-a-z0-9.]*/[A-Z][A-Za-z0-9]*", owner) for owner in owners):
         raise ValueError("give GROUP/KIND, such as capsule.clastix.io/Tenant, with commas between several")
     return owners
+
+
+def _profile(text: str) -> Profile:
+    if text not in tuple(Profile):
+        raise ValueError(f"give {' or '.join(Profile)}")
+    return Profile(text)
 
 
 def _positive(text: str) -> timedelta:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from countersign.domain.profile import Profile
 from countersign.settings import read
 from tests.chart.rendering import NAMED, NAMESPACE, OUT_OF_CLUSTER, Chart
 
@@ -64,7 +65,7 @@ def test_a_pod_passes_the_restricted_standard(chart: Chart, process: str) -> Non
 @pytest.mark.parametrize("process", PROCESSES)
 def test_the_environment_is_one_that_the_process_understands(chart: Chart, process: str) -> None:
     values: dict[str, object] = {"requestTTL": "5s", "coolOff": "2s", "keepEnded": "3s", "staleAfter": "4s", "logLevel": "debug"}
-    values |= {"namespaceOwners": ["capsule.clastix.io/Tenant", "a.b/C"]}
+    values |= {"namespaceOwners": ["capsule.clastix.io/Tenant", "a.b/C"], "profile": "hardened"}
     entries = container(chart, process, values)["env"]
     fields = {"metadata.namespace": NAMESPACE, "metadata.name": "pod-1"}
     environment = {
@@ -75,6 +76,7 @@ def test_the_environment_is_one_that_the_process_understands(chart: Chart, proce
     durations = (settings.request_ttl, settings.cool_off, settings.keep_ended, settings.stale_after)
     assert [int(duration.total_seconds()) for duration in durations] == [5, 2, 3, 4]
     assert settings.log_level == "debug"
+    assert settings.profile is Profile.HARDENED
     assert settings.namespace_owners == ("capsule.clastix.io/Tenant", "a.b/C")
     assert settings.listen_port == container(chart, process)["ports"][0]["containerPort"]
 

@@ -28,6 +28,7 @@ ACCEPTED: Mapping[str, dict[str, Any]] = {
     "placement": {
         "webhook": {"tolerations": [{"key": "a", "operator": "Exists"}], "nodeSelector": {"a": "b"}, "affinity": {"podAffinity": {}}}
     },
+    "the hardened profile": {"profile": "hardened"},
     "a pull secret": {"imagePullSecrets": [{"name": "registry"}]},
 }
 REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
@@ -50,6 +51,7 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
     "protection from nobody": ({"default": {"protectFrom": "Nobody"}}, "/default/protectFrom"),
     "a webhook without TLS": ({"outOfCluster": {"url": "http://127.0.0.1:8443/validate"}}, "/outOfCluster/url"),
     "a webhook at another path": ({"outOfCluster": {"url": "https://127.0.0.1:8443/"}}, "/outOfCluster/url"),
+    "a profile that is none": ({"profile": "paranoid"}, "/profile"),
     "a level of logging that is none": ({"logLevel": "loud"}, "/logLevel"),
 }
 

@@ -30,6 +30,7 @@ SETTINGS = {
     "coolOff": "COUNTERSIGN_COOL_OFF",
     "keepEnded": "COUNTERSIGN_KEEP_ENDED",
     "staleAfter": "COUNTERSIGN_STALE_AFTER",
+    "profile": "COUNTERSIGN_PROFILE",
     "logLevel": "COUNTERSIGN_LOG_LEVEL",
 }
 

@@ -94,6 +94,8 @@ spec:
           value: {{ $root.Values.staleAfter | quote }}
         - name: COUNTERSIGN_NAMESPACE_OWNERS
           value: {{ join "," $root.Values.namespaceOwners | quote }}
+        - name: COUNTERSIGN_PROFILE
+          value: {{ $root.Values.profile | quote }}
         - name: COUNTERSIGN_LOG_LEVEL
           value: {{ $root.Values.logLevel | quote }}
         - name: COUNTERSIGN_LISTEN
