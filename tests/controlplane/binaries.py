@@ -1,7 +1,8 @@
 """The programs of the control plane: built from their Go modules once, kept by the hash of what they are made from.
 
 `kubernetes` and `helm` are two modules, so that a new helm does not throw away the API server, and so that
-CACHE/kubernetes-HASH can serve a builder of kind node images too (it looks for its binaries in `bin/`).
+CACHE/kubernetes-HASH can serve a builder of kind node images too (it looks for its binaries in `bin/`). `conformance` is a third, since
+only `make conformance` wants it.
 """
 
 from __future__ import annotations
@@ -32,9 +33,15 @@ BUILD_ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=fal
 
 @dataclass(frozen=True, slots=True)
 class Tool:
+    """One whose name ends in `.test` is compiled from its package's tests."""
+
     name: str
     package: str
     linker_flags: str = STRIPPED
+
+    @property
+    def verb(self) -> tuple[str, ...]:
+        return ("test", "-c") if self.name.endswith(".test") else ("build",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +66,11 @@ KUBERNETES = Module(
     ),
 )
 HELM = Module("helm", (Tool("helm", "helm.sh/helm/v4/cmd/helm"), Tool("kind", "sigs.k8s.io/kind")))
-MODULES = (KUBERNETES, HELM)
+CONFORMANCE = Module("conformance", (Tool("e2e.test", "k8s.io/kubernetes/test/e2e", STAMPED),))
+MODULES = (KUBERNETES, HELM, CONFORMANCE)
 LOCAL_CLUSTER = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "helm")
 KIND_CLUSTER = ("kubectl", "helm", "kind")
+CONFORMANCE_TESTS = ("e2e.test",)
 
 
 def digest(module: Module, target: str) -> str:
@@ -132,7 +141,7 @@ def _built(module: Module, tools: list[Tool], progress: Progress) -> Mapping[str
 def _compile(go: Path, module: Module, tool: Tool, unfinished: Path, finished: Path) -> None:
     nice: list[str | Path] = ["nice"] if shutil.which("nice") else []
     log = unfinished.with_suffix(".log")
-    command = [*nice, go, "build", "-ldflags", tool.linker_flags, "-o", unfinished, tool.package]
+    command = [*nice, go, *tool.verb, "-ldflags", tool.linker_flags, "-o", unfinished, tool.package]
     with cache.reporting_full_disk(finished):
         with log.open("wb") as output:
             status = _run(command, module.source, output.fileno())
@@ -140,7 +149,9 @@ def _compile(go: Path, module: Module, tool: Tool, unfinished: Path, finished: P
             text = log.read_text(errors="replace")
             if "no space left on device" in text:
                 raise cache.disk_full(finished)
-            raise BuildFailed(f"compiling {tool.name} failed ({go} build {tool.package}, in {module.source}):\n{last_lines_of(log)}")
+            raise BuildFailed(
+                f"compiling {tool.name} failed ({go} {' '.join(tool.verb)} {tool.package}, in {module.source}):\n{last_lines_of(log)}"
+            )
         finished.parent.mkdir(exist_ok=True)
         unfinished.replace(finished)
 
