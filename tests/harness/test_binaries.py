@@ -188,10 +188,17 @@ class TestGo:
 def test_every_tool_is_named_in_its_go_mod() -> None:
     for module in binaries.MODULES:
         listed = (module.source / "go.mod").read_text()
-        assert all(tool.package in listed for tool in module.tools), module.name
+        # A package's tests cannot be a `tool`: their module is required, and that is all go.mod says.
+        named = (tool.package.partition("/test/")[0] if tool.name.endswith(".test") else tool.package for tool in module.tools)
+        assert all(package in listed for package in named), module.name
+
+
+def test_a_program_of_tests_is_compiled_as_one() -> None:
+    assert Tool("e2e.test", "p").verb == ("test", "-c")
+    assert Tool("kubectl", "p").verb == ("build",)
 
 
 def test_modules_hold_what_the_clusters_need() -> None:
     built = {tool.name for module in binaries.MODULES for tool in module.tools}
-    assert built >= {*binaries.LOCAL_CLUSTER, *binaries.KIND_CLUSTER}
+    assert built >= {*binaries.LOCAL_CLUSTER, *binaries.KIND_CLUSTER, *binaries.CONFORMANCE_TESTS}
     assert Module("x", (Tool("a", "b"),)).source.name == "x"
