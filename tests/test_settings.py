@@ -15,6 +15,7 @@ def test_what_is_not_said_has_the_defaults_of_the_rules() -> None:
     assert (settings.listen_host, settings.listen_port) == ("0.0.0.0", 8443)
     assert settings.token_file == Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
     assert settings.namespace_owners == ()
+    assert settings.max_open_requests == 20
     assert settings.profile is Profile.STANDARD
 
 
@@ -47,6 +48,8 @@ def test_every_fault_is_reported_at_once_by_its_variable() -> None:
         ("WEBHOOK_URL", "https://user@host/validate"),
         ("NAMESPACE_OWNERS", "Tenant"),
         ("PROFILE", "Hardened"),
+        ("MAX_OPEN_REQUESTS", "0"),
+        ("MAX_OPEN_REQUESTS", "many"),
         ("LOG_LEVEL", "loud"),
     ],
 )

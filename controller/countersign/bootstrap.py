@@ -13,6 +13,7 @@ from countersign.adapters.parsers import WireParsers
 from countersign.adapters.requests import ApiRequests
 from countersign.adapters.store import ClusterStore
 from countersign.adapters.watch import Watches
+from countersign.domain.limits import Bounds
 from countersign.service.judging import Judge, Terms
 from countersign.service.opening import Opening
 from countersign.service.review import Outside, Review
@@ -58,10 +59,11 @@ def build_webhook(settings: Settings) -> Webhook:
         parsers=WireParsers(),
     )
     judge = Judge(outside.parsers, Terms(cool_off=settings.cool_off, our_namespace=settings.namespace))
+    bounds = Bounds(settings.max_open_requests)
     return Webhook(
         api=api,
         watches=watches,
         certificate=ServingCertificate(api, clock, namespace=settings.namespace),
         metrics=metrics,
-        review=Review(outside, judge, Opening(ApiRequests(api), ttl=settings.request_ttl)),
+        review=Review(outside, judge, Opening(ApiRequests(api), ttl=settings.request_ttl, bounds=bounds, remember=settings.stale_after)),
     )

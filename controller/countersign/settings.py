@@ -24,7 +24,7 @@ class SettingsError(CountersignError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`request_ttl`, `cool_off` and `keep_ended` are those of docs/rules.md; `stale_after` bounds a cache's silence.
+    """`request_ttl`, `cool_off`, `keep_ended` and `max_open_requests` are those of docs/rules.md; `stale_after` bounds a cache's silence.
 
     `namespace_owners`: the kinds, as `group/Kind`, whose objects may own namespaces (Capsule's tenants).
     """
@@ -40,6 +40,7 @@ class Settings:
     request_ttl: timedelta
     cool_off: timedelta
     keep_ended: timedelta
+    max_open_requests: int
     stale_after: timedelta
     drain: timedelta
     namespace_owners: tuple[str, ...]
@@ -75,6 +76,7 @@ def read(environment: Mapping[str, str], *, listen: str) -> Settings:
         "request_ttl": value("REQUEST_TTL", "24h", _positive),
         "cool_off": value("COOL_OFF", "1h", parse_duration),
         "keep_ended": value("KEEP_ENDED", "7d", parse_duration),
+        "max_open_requests": value("MAX_OPEN_REQUESTS", "20", _count),
         "stale_after": value("STALE_AFTER", "60s", _positive),
         "drain": value("DRAIN", "10s", parse_duration),
         "namespace_owners": value("NAMESPACE_OWNERS", "", _owners),
@@ -138,6 +140,12 @@ def _positive(text: str) -> timedelta:
     if not duration:
         raise ValueError("give a duration longer than nothing")
     return duration
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) == 0:
+        raise ValueError("give a number from 1 to 99999")
+    return int(text)
 
 
 def _level(text: str) -> str:

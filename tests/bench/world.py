@@ -14,6 +14,7 @@ from countersign.adapters.metrics import PrometheusMetrics
 from countersign.adapters.parsers import WireParsers
 from countersign.adapters.store import ClusterStore
 from countersign.domain.document import JsonObject
+from countersign.domain.limits import Bounds
 from countersign.domain.names import API_VERSION
 from countersign.domain.resources import ChangeRequest, Losses, Target
 from countersign.service.judging import Judge, Terms
@@ -45,7 +46,7 @@ def review(metrics: PrometheusMetrics) -> Review:
         parsers=WireParsers(),
     )
     judge = Judge(outside.parsers, Terms(cool_off=timedelta(hours=1), our_namespace="countersign"))
-    return Review(outside, judge, Opening(memory, ttl=timedelta(hours=24)))
+    return Review(outside, judge, Opening(memory, ttl=timedelta(hours=24), bounds=Bounds(20), remember=timedelta(minutes=1)))
 
 
 class Memory(ClusterStore):

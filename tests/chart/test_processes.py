@@ -65,6 +65,7 @@ def test_a_pod_passes_the_restricted_standard(chart: Chart, process: str) -> Non
 @pytest.mark.parametrize("process", PROCESSES)
 def test_the_environment_is_one_that_the_process_understands(chart: Chart, process: str) -> None:
     values: dict[str, object] = {"requestTTL": "5s", "coolOff": "2s", "keepEnded": "3s", "staleAfter": "4s", "logLevel": "debug"}
+    values |= {"maxOpenRequests": 7}
     values |= {"namespaceOwners": ["capsule.clastix.io/Tenant", "a.b/C"], "profile": "hardened"}
     entries = container(chart, process, values)["env"]
     fields = {"metadata.namespace": NAMESPACE, "metadata.name": "pod-1"}
@@ -75,6 +76,7 @@ def test_the_environment_is_one_that_the_process_understands(chart: Chart, proce
     assert (settings.cluster_name, settings.namespace, settings.replica) == ("prod-eu-1", NAMESPACE, "pod-1")
     durations = (settings.request_ttl, settings.cool_off, settings.keep_ended, settings.stale_after)
     assert [int(duration.total_seconds()) for duration in durations] == [5, 2, 3, 4]
+    assert settings.max_open_requests == 7
     assert settings.log_level == "debug"
     assert settings.profile is Profile.HARDENED
     assert settings.namespace_owners == ("capsule.clastix.io/Tenant", "a.b/C")

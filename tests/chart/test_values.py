@@ -43,6 +43,8 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
     "a tag as a digest": ({"image": {"digest": "latest"}}, "/image/digest"),
     "a fraction of an hour": ({"requestTTL": "1.5h"}, "/requestTTL"),
     "requests that expire at once": ({"requestTTL": "0s"}, "/requestTTL"),
+    "no request at all": ({"maxOpenRequests": 0}, "/maxOpenRequests"),
+    "half a request": ({"maxOpenRequests": 1.5}, "/maxOpenRequests"),
     "a view that is always stale": ({"staleAfter": "0s"}, "/staleAfter"),
     "signatures that cannot be used": ({"default": {"approvals": {"useWithin": "0m"}}}, "/default/approvals/useWithin"),
     "no signature": ({"default": {"approvals": {"required": 0}}}, "/default/approvals/required"),

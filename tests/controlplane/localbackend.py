@@ -29,6 +29,7 @@ SETTINGS = {
     "requestTTL": "COUNTERSIGN_REQUEST_TTL",
     "coolOff": "COUNTERSIGN_COOL_OFF",
     "keepEnded": "COUNTERSIGN_KEEP_ENDED",
+    "maxOpenRequests": "COUNTERSIGN_MAX_OPEN_REQUESTS",
     "staleAfter": "COUNTERSIGN_STALE_AFTER",
     "profile": "COUNTERSIGN_PROFILE",
     "logLevel": "COUNTERSIGN_LOG_LEVEL",

@@ -10,6 +10,7 @@ from countersign.domain import refusal
 from countersign.domain.answer import Answer, Reason
 from countersign.domain.approval import standing
 from countersign.domain.identify import Agent, Human, Machine
+from countersign.domain.limits import Full
 from countersign.domain.refusal import Case
 from countersign.domain.resources import Target
 from tests.support.objects import KIRO, NOW, approval, change_request, snapshot
@@ -35,6 +36,7 @@ def every(who: Agent | Human | Machine) -> list[Answer]:
         refusal.dry_run(asked, 2, "name"),
         refusal.forbidden(asked, "Never."),
         refusal.no_target(asked),
+        refusal.limited(asked, Full("this requester", 1, (REQUEST,) * 7)),
         refusal.invalid(("Bad.",)),
         refusal.unknown("Strange."),
         refusal.unable("not synced."),

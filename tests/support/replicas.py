@@ -7,13 +7,14 @@ from typing import Any, TypeVar
 
 from countersign.adapters.parsers import WireParsers
 from countersign.domain.answer import Answer
+from countersign.domain.limits import Bounds
 from countersign.domain.request import Operation, Request, UserInfo
 from countersign.domain.sshsig import APPROVE, REJECT
 from countersign.service.judging import Judge, Terms
 from countersign.service.opening import Opening
 from countersign.service.review import Outside, Review
 from tests.support.memory_log import MemoryDecisionLog
-from tests.support.objects import HOUR, KIRO, key_of, user
+from tests.support.objects import HOUR, KIRO, MINUTE, key_of, user
 from tests.support.signing import Key
 from tests.support.world import CountingMetrics, Json, World, WorldClock, WorldLook, WorldRequests, WorldState
 
@@ -36,6 +37,7 @@ class Replica:
     world: World
     cool_off: timedelta = HOUR
     ttl: timedelta = 24 * HOUR
+    most: int = 20
     state: WorldState = field(init=False)
     clock: WorldClock = field(init=False)
     live: WorldLook = field(init=False)
@@ -52,7 +54,7 @@ class Replica:
         parsers = WireParsers()
         outside = Outside(self.state, self.live, self.clock, self.log, self.metrics, parsers)
         judge = Judge(parsers, Terms(cool_off=self.cool_off, our_namespace="countersign"))
-        self.review = Review(outside, judge, Opening(self.requests, ttl=self.ttl))
+        self.review = Review(outside, judge, Opening(self.requests, ttl=self.ttl, bounds=Bounds(self.most), remember=MINUTE))
 
     def ask(self, request: Request, *, seconds: float = 8.0) -> Answer:
         return at_once(self.review.review(request, deadline=self.clock.monotonic() + seconds))

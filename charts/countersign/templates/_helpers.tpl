@@ -90,6 +90,8 @@ spec:
           value: {{ $root.Values.coolOff | quote }}
         - name: COUNTERSIGN_KEEP_ENDED
           value: {{ $root.Values.keepEnded | quote }}
+        - name: COUNTERSIGN_MAX_OPEN_REQUESTS
+          value: {{ $root.Values.maxOpenRequests | int | quote }}
         - name: COUNTERSIGN_STALE_AFTER
           value: {{ $root.Values.staleAfter | quote }}
         - name: COUNTERSIGN_NAMESPACE_OWNERS

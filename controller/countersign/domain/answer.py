@@ -19,6 +19,7 @@ class Reason(StrEnum):
     PENDING = "Pending"  # refuse: waits for signatures
     REJECTED = "Rejected"  # refuse: a reviewer said no
     EXPIRED = "Expired"  # refuse: the round ended, a new one cannot be opened
+    LIMITED = "Limited"  # refuse: too many requests wait for signatures already; nothing was opened
     DRY_RUN = "DryRun"  # refuse: would need signatures; nothing was written
     FORBIDDEN = "Forbidden"  # refuse: never allowed, signed for or not
     INVALID = "Invalid"  # refuse: an object of ours that is not well formed, or a signature that does not count

@@ -11,11 +11,13 @@ from typing import Final
 from countersign.domain.answer import Answer, Reason
 from countersign.domain.approval import Standing
 from countersign.domain.identify import Agent, Human, Machine, Requester
+from countersign.domain.limits import Full
 from countersign.domain.names import GROUP
 from countersign.domain.resources import ChangeRequest, Target
 from countersign.domain.sshsig import APPROVE
 
 POLL_SECONDS: Final = 60
+_SHOWN: Final = 5
 _RESOURCE: Final = f"changerequests.{GROUP}"
 _DONE: Final[Mapping[str, str]] = {"DELETE": "nothing was deleted", "UPDATE": "nothing was changed", "CREATE": "nothing was created"}
 _SINGULAR: Final[Mapping[str, str]] = {
@@ -92,6 +94,25 @@ def dry_run(case: Case, required: int, name: str) -> Answer:
         reason=Reason.DRY_RUN,
         message=f"DRY RUN, {case.untouched}: {case.thing} would be held until {people} signed for it.{known}",
         causes=_causes("DryRun", name, human=True),
+    )
+
+
+def limited(case: Case, full: Full) -> Answer:
+    """Too many wait already. Nothing is opened: people would have to read it."""
+    waiting = ", ".join(request.meta.name or "one that is being written" for request in full.waiting[:_SHOWN])
+    more = len(full.waiting) - _SHOWN
+    return Answer(
+        allowed=False,
+        reason=Reason.LIMITED,
+        message=(
+            f"TOO MANY OPEN CHANGE REQUESTS, {case.untouched}: {len(full.waiting)} change requests of {full.whose} wait for human signatures, "
+            f"and no more than {full.most} may; none was opened for {case.thing}.\n"
+            "This is not a permission problem: another identity or another route does not help, and attempts are recorded.\n"
+            f"Next step: wait until people have decided on those, or they expire (the first at {_minute(full.waiting[0].expires_at)}); "
+            "then this same request can be asked again. Until then end this task here, and tell the person you work for.\n"
+            f"Waiting: {waiting}{f' and {more} more' if more > 0 else ''}"
+        ),
+        causes=(*_causes("Limited", "", human=True), ("waiting", str(len(full.waiting))), ("limit", str(full.most))),
     )
 
 

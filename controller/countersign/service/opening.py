@@ -1,11 +1,12 @@
 """Writing the change request of a refusal: once for one act and round, whoever computes it (docs/rules.md, The act)."""
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from countersign.domain.decide import Facts, Withhold, act_now, operation_of
 from countersign.domain.errors import UnableError
 from countersign.domain.identify import Agent, Human, Machine
+from countersign.domain.limits import Bounds, Full, reached
 from countersign.domain.resources import ChangeRequest, Losses, Meta, Requester
 from countersign.domain.statement import act_of, names_of, render
 from countersign.service.ports import Requests
@@ -20,22 +21,70 @@ class Opened:
 
 
 class Opening:
-    def __init__(self, requests: Requests, *, ttl: timedelta) -> None:
+    """`remember`: how long a watch-fed view may lag behind; what was opened longer ago, it has shown."""
+
+    def __init__(self, requests: Requests, *, ttl: timedelta, bounds: Bounds, remember: timedelta) -> None:
         self._requests = requests
         self._ttl = ttl
+        self._bounds = bounds
+        self._remember = remember
+        self._recent: dict[tuple[str, int], tuple[datetime, ChangeRequest]] = {}  # by act and round; also those being written
 
-    async def open(self, facts: Facts, verdict: Withhold, losses: Losses, *, timeout: float) -> Opened:
+    def full(self, facts: Facts, verdict: Withhold) -> Full | None:
+        """The bound that one more request would exceed, besides this very one in another's hands."""
+        self._forget(facts)
+        own, shown = (act_now(facts), verdict.next_round), facts.snapshot.rounds
+        unseen = [
+            request
+            for (act, number), (_, request) in self._recent.items()
+            if (act, number) != own and all(each.round != number for each in shown.get(act, ()))
+        ]
+        return reached(_requester(facts.who), self._bounds, facts.snapshot, unseen, facts.now)
+
+    async def find(self, facts: Facts, verdict: Withhold, *, timeout: float) -> ChangeRequest | None:
+        """The request of the verdict's next round, if somebody has opened it and memory does not know. Raises UnableError."""
+        draft = draft_request(facts, verdict, Losses(), self._ttl)
+        for name in names_of(draft):
+            existing = await self._requests.get(name, timeout=timeout)
+            if existing is None or _is_same(existing, draft):
+                return existing
+        return None
+
+    async def open(self, facts: Facts, verdict: Withhold, losses: Losses, *, timeout: float) -> Opened | Full:
         """Write the request of the verdict's next round. Raises UnableError where that cannot be done."""
+        if full := self.full(facts, verdict):  # again, and at once before it is written: others were let in while this one read
+            return full
         draft = draft_request(facts, verdict, losses, self._ttl)
-        digest = act_now(facts)
+        key = (act_now(facts), draft.round)
+        first = key not in self._recent
+        self._recent.setdefault(key, (facts.now, draft))
+        try:
+            opened = await self._write(draft, timeout)
+        except BaseException:
+            if first:
+                self._recent.pop(key, None)
+            raise
+        self._recent[key] = (facts.now, opened.request)
+        return opened
+
+    async def _write(self, draft: ChangeRequest, timeout: float) -> Opened:
         for name in names_of(draft):
             named = replace(draft, meta=Meta(name=name))
             if await self._requests.create(named, timeout=timeout):
                 return Opened(named, created=True)
             existing = await self._requests.get(name, timeout=timeout)
-            if existing is not None and act_of(existing) == digest and existing.round == draft.round:
+            if existing is not None and _is_same(existing, draft):
                 return Opened(existing, created=False)
         raise UnableError("Every name that the change request could bear is taken by another.")
+
+    def _forget(self, facts: Facts) -> None:
+        """What memory shows by now; and what is older than memory may be, or younger than now: the clock was set back."""
+        kept = {key: (at, request) for key, (at, request) in self._recent.items() if timedelta() <= facts.now - at <= self._remember}
+        self._recent = kept
+
+
+def _is_same(existing: ChangeRequest, draft: ChangeRequest) -> bool:
+    return act_of(existing) == act_of(draft) and existing.round == draft.round
 
 
 def draft_request(facts: Facts, verdict: Withhold, losses: Losses, ttl: timedelta) -> ChangeRequest:

@@ -25,6 +25,7 @@ from countersign.domain.classify import (
 from countersign.domain.decide import Facts, Permit, Withhold, operation_of
 from countersign.domain.document import text
 from countersign.domain.errors import CountersignError, UnableError
+from countersign.domain.limits import Full
 from countersign.domain.record import decision
 from countersign.domain.request import Request
 from countersign.domain.resources import ChangeRequest, Losses
@@ -172,13 +173,19 @@ class Review:
         if not verdict.next_round and current is not None:
             answer = refusal.pending(case, current, verdict.standing, _ended_before(current, facts))
             return with_context(request, facts.snapshot, verdict, answer=answer)
+        if full := self._opening.full(facts, verdict):
+            known = await self._opening.find(facts, verdict, timeout=self._left(deadline, _WRITE_SECONDS))
+            if known is not None:
+                return _besides(question(judged), known)
+            return with_context(request, facts.snapshot, verdict, answer=refusal.limited(case, full))
         if not await self._is_there(judged, deadline):
             return with_context(request, facts.snapshot, verdict, answer=refusal.no_target(case))
         losses = await self._losses(judged, look, deadline)
         opened = await self._opening.open(facts, verdict, losses, timeout=self._left(deadline, _WRITE_SECONDS))
+        if isinstance(opened, Full):
+            return with_context(request, facts.snapshot, verdict, answer=refusal.limited(case, opened))
         if not opened.created:
-            asked = question(judged)
-            return replace(asked, requests=(*asked.requests, opened.request.meta.name))
+            return _besides(question(judged), opened.request)
         before = verdict.standing.why if verdict.standing else ""
         state = standing(opened.request, facts.snapshot, facts.now)  # says who can sign
         written = replace(verdict, request=opened.request, standing=state)
@@ -230,6 +237,10 @@ class Review:
         if left <= 0:
             raise UnableError("its time was up.")
         return left
+
+
+def _besides(asked: Question, request: ChangeRequest) -> Question:
+    return replace(asked, requests=(*asked.requests, request.meta.name))
 
 
 def _ended_before(request: ChangeRequest, facts: Facts) -> str:
