@@ -120,12 +120,18 @@ class Api:
         self._client.close()
 
     def request(
-        self, method: str, url: str, body: Any = None, params: dict[str, Any] | None = None, content_type: str | None = None
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        params: dict[str, Any] | None = None,
+        content_type: str | None = None,
+        headers: dict[str, str] | None = None,
     ) -> Answer:
-        """Any request; a refusal is an answer like another."""
-        headers = {"Content-Type": content_type or "application/json"} if body is not None else {}
-        content = None if body is None else json.dumps(body)
-        response = self._client.request(method, url, content=content, params=params, headers=headers)
+        """Any request; a refusal is an answer like another. A body of bytes is sent as it is, everything else as JSON."""
+        sent = {"Content-Type": content_type or "application/json"} if body is not None else {}
+        content = body if body is None or isinstance(body, bytes) else json.dumps(body)
+        response = self._client.request(method, url, content=content, params=params, headers=sent | (headers or {}))
         return Answer(response.status_code, _decoded(response), [_warning(text) for text in response.headers.get_list("warning")])
 
     def text(self, url: str) -> str:
