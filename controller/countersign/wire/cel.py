@@ -6,6 +6,7 @@ a person ends up outside a string literal: `literal` writes ASCII only and reads
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from countersign.domain.identify import BUILTIN_CONTROLLERS, SERVICE_ACCOUNT, is_glob
@@ -14,6 +15,20 @@ from countersign.domain.resources import ProtectedEnvironment, Requirement, Sele
 USERNAME: Final = 'request.userInfo.?username.orValue("")'
 FALSE: Final = "false"
 TRUE: Final = "true"
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Where an expression finds who asks: CEL for the username, the groups and the extra. The username is never absent."""
+
+    username: str
+    groups: str
+    extra: str
+
+
+ADMISSION: Final = Asker(USERNAME, "request.userInfo.groups", "request.userInfo.extra")
+ACCESS: Final = Asker("request.user", "request.groups", "request.extra")
+"""A SubjectAccessReview's spec, every text of which is there (apiserver pkg/authorization/cel/compile.go)."""
 
 _PLAIN: Final = frozenset(" !#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijklmnopqrstuvwxyz{|}~")
 _REGEX_WORDS: Final = frozenset(" !\"#%&',-/0123456789:;<=>@ABCDEFGHIJKLMNOPQRSTUVWXYZ_`abcdefghijklmnopqrstuvwxyz~")
@@ -59,10 +74,10 @@ def _grouped(condition: str) -> str:
     return condition if condition in {TRUE, FALSE} else f"({condition})"
 
 
-def username_in(names: Iterable[str]) -> str:
+def username_in(names: Iterable[str], asker: Asker = ADMISSION) -> str:
     """One `in` over all exact names: the API server makes a set of the constant list."""
     listed = tuple(names)
-    return f"{USERNAME} in {literals(listed)}" if listed else FALSE
+    return f"{asker.username} in {literals(listed)}" if listed else FALSE
 
 
 def glob_regex(pattern: str) -> str:
@@ -84,35 +99,35 @@ def glob_matches(text: str, patterns: Iterable[str]) -> str:
     return some(*conditions)
 
 
-def subject_matches(subject: Subject) -> str:
-    """The same answer as `domain.identify.matches`, over `request.userInfo`."""
-    conditions = [_name_matches(subject), *(_in_group(group) for group in subject.groups)]
-    conditions += [_extra_matches(key, patterns) for key, patterns in sorted(subject.extra.items())]
+def subject_matches(subject: Subject, asker: Asker = ADMISSION) -> str:
+    """The same answer as `domain.identify.matches`, over who asks."""
+    conditions = [_name_matches(subject, asker), *(_in_group(group, asker) for group in subject.groups)]
+    conditions += [_extra_matches(key, patterns, asker) for key, patterns in sorted(subject.extra.items())]
     return every(*conditions) if len(conditions) > 1 else conditions[0]
 
 
-def _name_matches(subject: Subject) -> str:
+def _name_matches(subject: Subject, asker: Asker) -> str:
     match subject.kind:
         case SubjectKind.SERVICE_ACCOUNT:
             prefix = f"{SERVICE_ACCOUNT}{subject.namespace}:"
             if subject.name == "*":
-                return f"{USERNAME}.startsWith({literal(prefix)})"
-            return f"{USERNAME} == {literal(prefix + subject.name)}"
+                return f"{asker.username}.startsWith({literal(prefix)})"
+            return f"{asker.username} == {literal(prefix + subject.name)}"
         case SubjectKind.USER:
-            return glob_matches(USERNAME, (subject.name,))
+            return glob_matches(asker.username, (subject.name,))
         case SubjectKind.GROUP:
-            return _in_group(subject.name)
+            return _in_group(subject.name, asker)
 
 
-def _in_group(group: str) -> str:
-    return f"has(request.userInfo.groups) && {literal(group)} in request.userInfo.groups"
+def _in_group(group: str, asker: Asker) -> str:
+    return f"has({asker.groups}) && {literal(group)} in {asker.groups}"
 
 
-def _extra_matches(key: str, patterns: Iterable[str]) -> str:
+def _extra_matches(key: str, patterns: Iterable[str], asker: Asker) -> str:
     return every(
-        "has(request.userInfo.extra)",
-        f"{literal(key)} in request.userInfo.extra",
-        f"request.userInfo.extra[{literal(key)}].exists(value, {glob_matches('value', patterns)})",
+        f"has({asker.extra})",
+        f"{literal(key)} in {asker.extra}",
+        f"{asker.extra}[{literal(key)}].exists(value, {glob_matches('value', patterns)})",
     )
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from countersign.domain.identify import SERVICE_ACCOUNT, is_glob
 from countersign.domain.resources import AgentIdentity, Subject, SubjectKind
-from countersign.wire.cel import literal, some, subject_matches, username_in
+from countersign.wire.cel import ADMISSION, Asker, literal, some, subject_matches, username_in
 
 SHARD_NAMES: Final = 1_500
 SHARD_LETTERS: Final = 90_000  # of the API server's 100,000 code points an expression; the rest is for what stands around the names
@@ -20,11 +20,12 @@ class Shard:
 
     named: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     conditions: Mapping[str, str] = field(default_factory=dict)
+    asker: Asker = ADMISSION
 
     @property
     def matches(self) -> str:
         """CEL: whether the requester is one of these agents."""
-        exact = [username_in(self.named)] if self.named else []
+        exact = [username_in(self.named, self.asker)] if self.named else []
         return some(*exact, *self.conditions.values())
 
 
@@ -36,13 +37,13 @@ class Dealt:
     left_out: tuple[str, ...] = ()
 
 
-def deal(identities: Iterable[AgentIdentity]) -> Dealt:
+def deal(identities: Iterable[AgentIdentity], asker: Asker = ADMISSION) -> Dealt:
     """Fill shard after shard, the oldest identity first, so that a new one changes only the last shard."""
     hands: list[_Hand] = []
     left_out: list[str] = []
     for identity in sorted(identities, key=_age):
         entries = [(username, "") for subject in identity.subjects for username in exact_usernames(subject)]
-        rest = [subject_matches(subject) for subject in identity.subjects if not exact_usernames(subject)]
+        rest = [subject_matches(subject, asker) for subject in identity.subjects if not exact_usernames(subject)]
         if rest:
             entries.append(("", some(*rest)))
         taken = [_dealt_to(hands, identity.meta.name, username, condition) for username, condition in entries]
@@ -50,7 +51,7 @@ def deal(identities: Iterable[AgentIdentity]) -> Dealt:
             left_out.append(identity.meta.name)
             for hand in hands:
                 hand.forget(identity.meta.name)
-    shards = tuple(Shard(hand.named, hand.conditions) for hand in hands if hand.named or hand.conditions)
+    shards = tuple(Shard(hand.named, hand.conditions, asker) for hand in hands if hand.named or hand.conditions)
     return Dealt(shards, tuple(left_out))
 
 
