@@ -1,0 +1,125 @@
+"""Sets the scene on a cluster of our own: the installation of a profile, with its guards or with some of them taken away."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.controlplane.api import Api, ApiError, path
+from tests.controlplane.chart import NAMESPACE
+from tests.controlplane.cluster import Cluster
+from tests.jailbreak import _installations as installations
+from tests.jailbreak import _sentinel as sentinel
+from tests.jailbreak._attack import WEBHOOK, Profile
+
+OPERATOR: Final = f"system:serviceaccount:{NAMESPACE}:countersign-operator"
+_COLLECTIONS: Final = {"policy": "validatingadmissionpolicybindings", "mutation": "mutatingadmissionpolicybindings"}
+_CONFIGURATION: Final = path("validatingwebhookconfigurations", "countersign")
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """`away` is None while everything is as it should be; else the operator rests, and these guards are gone."""
+
+    profile: Profile
+    away: frozenset[str] | None = None
+
+
+class Director:
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._scene = Scene(Profile.STANDARD)
+        self._taken: dict[str, tuple[str, dict[str, Any]]] = {}
+        """What was taken away: guard → its collection and its body."""
+        self._run = secrets.token_hex(3)
+        self._changes = 0
+
+    def enter(self, scene: Scene) -> None:
+        """Makes the cluster be as the scene says. Raises HarnessError."""
+        if scene == self._scene:
+            return
+        if scene.profile is not self._scene.profile:
+            self._put_right()
+            installations.switch(self._cluster, self._scene.profile, scene.profile)
+            self._scene = Scene(scene.profile)
+        if scene.away is None:
+            self._put_right()
+        else:
+            if self._scene.away is None:
+                self._cluster.stop_operator()
+            self._scene = scene
+            self._take_away(scene.away)
+
+    def leave(self) -> None:
+        """Everything as it was found."""
+        self.enter(Scene(Profile.STANDARD))
+
+    # --- guards -------------------------------------------------------------------------------
+
+    def _take_away(self, wanted: frozenset[str]) -> None:
+        webhooks = {guard for guard in wanted if guard.partition("/")[0] == WEBHOOK}
+        for guard in sorted(set(self._taken) - wanted - {WEBHOOK}):
+            self._bring_back(guard)
+        for guard in sorted(wanted - set(self._taken) - webhooks):
+            self._remove_binding(guard)
+        self._thin_out(webhooks)
+        self._settle()
+
+    def _put_right(self) -> None:
+        """The guards are put back before the operator returns: it is to find nothing that somebody has tampered with."""
+        if self._scene.away is None:
+            return
+        for guard in sorted(set(self._taken) - {WEBHOOK}):
+            self._bring_back(guard)
+        self._thin_out(set())
+        self._settle()
+        self._cluster.start_operator()
+        self._cluster.wait_in_force()
+        self._scene = Scene(self._scene.profile)
+
+    def _settle(self) -> None:
+        self._changes += 1
+        sentinel.settle(self._cluster.api, f"jailbreak-{self._run}-{self._changes}", mutating=True)
+
+    def _remove_binding(self, guard: str) -> None:
+        kind, _, name = guard.partition("/")
+        url = path(_COLLECTIONS[kind], name)
+        body = self._cluster.api.get(url)
+        self._cluster.api.delete(url)
+        self._taken[guard] = path(_COLLECTIONS[kind]), _anew(body)
+
+    def _bring_back(self, guard: str) -> None:
+        collection, body = self._taken.pop(guard)
+        self._cluster.api.create(collection, body)
+
+    def _thin_out(self, away: set[str]) -> None:
+        """The webhook configuration without these entries, written as its keeper: our own policy lets nobody else."""
+        if WEBHOOK not in self._taken:
+            if not away:
+                return
+            self._taken[WEBHOOK] = path("validatingwebhookconfigurations"), _anew(self._cluster.api.get(_CONFIGURATION))
+        collection, whole = self._taken[WEBHOOK]
+        kept = [webhook for webhook in whole["webhooks"] if not _is_away(webhook["name"], away)]
+        _as_operator(self._cluster.api, "DELETE", _CONFIGURATION, missing_is_fine=True)
+        if kept:
+            _as_operator(self._cluster.api, "POST", collection, {**whole, "webhooks": kept})
+        if not away:
+            del self._taken[WEBHOOK]
+
+
+def _is_away(name: str, away: set[str]) -> bool:
+    return WEBHOOK in away or any(name.startswith(guard.partition("/")[2]) for guard in away)
+
+
+def _anew(body: dict[str, Any]) -> dict[str, Any]:
+    """An object as it can be created again."""
+    metadata = {key: body["metadata"][key] for key in ("name", "labels", "annotations", "ownerReferences") if key in body["metadata"]}
+    return {**body, "metadata": metadata}
+
+
+def _as_operator(admin: Api, method: str, url: str, body: Any = None, *, missing_is_fine: bool = False) -> None:
+    """As the operator's ServiceAccount, whom the admin may impersonate."""
+    answer = admin.request(method, url, body, headers={"Impersonate-User": OPERATOR})
+    if not answer.ok and not (missing_is_fine and answer.body.get("reason") == "NotFound"):
+        raise ApiError(answer, f"{method} {url} as {OPERATOR}")
