@@ -151,11 +151,21 @@ def test_under_sponsor_from_username_the_human_is_the_sponsor() -> None:
         ((named("k*"), group("g"), named("*o")), "kiro", '["x/Group:g","x/User:*o","x/User:k*"]'),
         ((named("k*"), named("kiro")), "kiro", "kiro"),
         ((named('["x/Group:g"]'),), '["x/Group:g"]', json.dumps('["x/Group:g"]')),
+        # A human may bear the same name: what the agent may do is no act of the human's.
+        ((named("kiro", groups=("g",)),), "kiro", '["x/User:kiro"]'),
+        ((Subject(SubjectKind.SERVICE_ACCOUNT, "*", "agents", groups=("g",)),), KIRO, f'["x/ServiceAccount:{KIRO}"]'),
+        ((named("kiro", groups=("g",)), named("kiro")), "kiro", "kiro"),
     ],
 )
 def test_the_key_of_an_agent(subjects: tuple[Subject, ...], username: str, expected: str) -> None:
     found = identify(user(username, "g"), [identity("x", *subjects)], [])
     assert json_or_text(found.key) == json_or_text(expected)
+
+
+def test_an_agent_and_a_human_of_one_name_share_no_act() -> None:
+    identities = [identity("a", named("alice", extra={"agent": ("1",)})), identity("b", named("alice", extra={"agent": ("2",)}))]
+    users = (user("alice"), user("alice", agent=("1",)), user("alice", agent=("2",)), user("alice", agent=("1", "2")))
+    assert len({identify(each, identities, []).key for each in users}) == len(users)
 
 
 def json_or_text(key: str) -> object:

@@ -6,7 +6,7 @@ import pytest
 
 from countersign.domain.classify import Setting
 from countersign.domain.identify import identify
-from countersign.domain.register import SettingHold, setting_hold
+from countersign.domain.register import SettingHold, notes, setting_hold
 from countersign.domain.request import Operation, UserInfo
 from countersign.domain.resources import (
     AgentIdentity,
@@ -16,11 +16,13 @@ from countersign.domain.resources import (
     ProtectFrom,
     Registration,
     Reviewer,
+    ReviewerKey,
     Subject,
     SubjectKind,
     Target,
 )
 from countersign.domain.snapshot import Snapshot
+from countersign.domain.sshkey import parse_public_key
 from tests.support.objects import account, environment, identity, key_of, person, snapshot, user
 
 Obj = AgentIdentity | Reviewer | ProtectedEnvironment | None
@@ -141,6 +143,40 @@ def test_shedding_the_name_that_bars_a_sponsor_is_as_changing_the_sponsors(
     world = snapshot(environment("default", level, registration=registration), identity(sponsors=("oidc:bob",)))
     assert names(held(BOB, replace(BOB, usernames=("bob@example.com",)), HUMAN, world)) == expected
     assert names(held(BOB, replace(BOB, usernames=("bob@example.com",), keys=()), HUMAN, world)) == set()
+
+
+# ── what whoever made the change is told ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def told(old: Obj, new: Obj, who: UserInfo = HUMAN, world: Snapshot = OPEN_WORLD) -> str:
+    return "\n".join(notes(old, new, held(old, new, who, world).weaker))
+
+
+def test_whose_key_is_registered_is_said_by_its_fingerprint() -> None:
+    """A mutating policy of an agent may have put another key in the place of the person's own."""
+    more = person("bob", keys=(key_of("bob"), key_of("more")))
+    fingerprints = {name: parse_public_key(key_of(name).public_key).fingerprint for name in ("bob", "more")}
+    assert told(None, person("bob")) == f"from now on bob signs with key-0 {fingerprints['bob']} (compare with ssh-keygen -l)"
+    assert fingerprints["more"] in told(person("bob"), more)
+    assert fingerprints["bob"] not in told(person("bob"), more)
+    assert told(more, more) == told(more, person("bob")) == ""
+    many = person("bob", keys=tuple(key_of(f"key{index}") for index in range(8)))
+    assert " and 3 more (compare" in told(None, many)
+    assert "(unreadable)" in told(None, replace(BOB, keys=(ReviewerKey("odd", "ssh-ed25519 odd"),)))
+
+
+def test_what_is_taken_away_is_said_where_it_passes() -> None:
+    old = environment("prod", AGENTS, required=2)
+    assert told(old, replace(old, mode=Mode.AUDIT), world=snapshot(old)) == "this takes protection away: it only audits"
+    assert told(old, None, world=snapshot(old)) == "this takes protection away: an environment is deleted"
+    assert told(old, replace(old, exclude=()), world=snapshot(old)) == ""
+    assert "its sponsors change" in told(identity(), identity(sponsors=("bob",)), world=snapshot())
+
+
+def test_what_a_new_identity_or_environment_says_is_repeated() -> None:
+    assert told(None, identity()) == "the agent kiro is ServiceAccount 'agents/kiro'"
+    assert told(None, environment("prod")) == ""
+    assert told(None, environment("prod", exceptions=(account("ci", "x"),))) == "the environment prod lets through ServiceAccount 'ci/x'"
 
 
 def test_what_fits_no_rule_is_closed() -> None:

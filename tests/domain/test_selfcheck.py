@@ -22,9 +22,10 @@ from countersign.domain.resources import (
 from countersign.domain.selfcheck import able_to_sign, check_environment, check_identity, check_reviewer
 from tests.support import sshkeygen
 from tests.support.authenticator import SoftwareAuthenticator
-from tests.support.objects import NOW, account, change_request, environment, identity, key_of, person, snapshot
+from tests.support.objects import NOW, account, change_request, environment, identity, key_of, person, snapshot, user
 
 USER, GROUP = SubjectKind.USER, SubjectKind.GROUP
+ERIN = user("erin@example.com", "system:authenticated", "staff")  # who writes the identities
 WORLD = snapshot(environment(), person("alice"), person("bob", usernames=("bob@example.com", "oidc:bob")), identity())
 
 
@@ -45,6 +46,11 @@ BAD_SUBJECTS = [
     (named("?ystem:*"), "cluster's own"),
     (named("*-bot"), "cluster's own"),
     (named("*", groups=("system:authenticated",)), "cluster's own"),
+    (named("*", extra={"authentication.kubernetes.io/credential-id": ("*",)}), "cluster's own"),
+    (named("*", extra={"authentication.kubernetes.io/credential-id": ("X509SHA256=1", "JTI=?")}), "cluster's own"),
+    (named("bob@example.com", extra={"authentication.kubernetes.io/credential-id": ("X509SHA256=*",)}), "is also the Reviewer bob"),
+    (named("erin@*.com", groups=("staff",)), "matches you"),
+    (group("staff"), "matches you"),
     (group("system:authenticated"), "cluster's own"),
     (group("system:masters"), "cluster's own"),
     (group("system:serviceaccounts"), "cluster's own"),
@@ -75,38 +81,49 @@ GOOD_SUBJECTS = [
     named("*", extra={"agent": ("*",)}),
     named("bob@example.com", groups=("ai-agents",)),
     named("bob@example.com", extra={"agent": ("kiro",)}),
+    named("bob@example.com", extra={"authentication.kubernetes.io/credential-id": ("X509SHA256=1f",)}),
 ]
 
 
 @pytest.mark.parametrize(("subject", "why"), BAD_SUBJECTS)
 def test_an_identity_that_would_lock_out_is_refused(subject: Subject, why: str) -> None:
-    errors = check_identity(identity("x", account("agents", "fine"), subject), WORLD, our_namespace="countersign").errors
+    errors = check_identity(identity("x", account("agents", "fine"), subject), WORLD, our_namespace="countersign", by=ERIN).errors
     assert any(why in error for error in errors), errors
 
 
 @pytest.mark.parametrize("subject", GOOD_SUBJECTS)
 def test_an_identity_that_is_well(subject: Subject) -> None:
-    found = check_identity(identity("x", subject), WORLD, our_namespace="countersign")
+    found = check_identity(identity("x", subject), WORLD, our_namespace="countersign", by=ERIN)
     assert (found.errors, found.warnings) == ((), ())
 
 
 def test_under_sponsor_from_username_the_agent_may_bear_its_humans_name() -> None:
     own = identity("x", named("bob@example.com"), sponsors=(), sponsor_from_username=True)
-    assert check_identity(own, WORLD, our_namespace="countersign").errors == ()
+    assert check_identity(own, WORLD, our_namespace="countersign", by=ERIN).errors == ()
 
 
 def test_an_identity_without_a_sponsor_or_a_subject() -> None:
-    (error,) = check_identity(identity("x", named("kiro"), sponsors=()), WORLD, our_namespace="c").errors
+    (error,) = check_identity(identity("x", named("kiro"), sponsors=()), WORLD, our_namespace="c", by=ERIN).errors
     assert "sponsor" in error
-    (error,) = check_identity(replace(identity("x"), subjects=()), WORLD, our_namespace="c").errors
+    (error,) = check_identity(replace(identity("x"), subjects=()), WORLD, our_namespace="c", by=ERIN).errors
     assert "subject" in error
 
 
 def test_a_sponsor_nobody_knows_is_a_warning() -> None:
-    found = check_identity(identity("x", named("kiro"), sponsors=("alice", "oidc:bob", "alcie")), WORLD, our_namespace="c")
+    found = check_identity(identity("x", named("kiro"), sponsors=("alice", "oidc:bob", "alcie")), WORLD, our_namespace="c", by=ERIN)
     assert found.errors == ()
+    (unknown, _) = found.warnings
+    assert "'alcie'" in unknown
+
+
+def test_sponsors_who_leave_nobody_to_sign_are_a_warning() -> None:
+    found = check_identity(identity("x", sponsors=("alice", "oidc:bob")), WORLD, our_namespace="c", by=ERIN)
     (warning,) = found.warnings
-    assert "'alcie'" in warning
+    assert "Everybody who could sign" in warning
+    keyless = snapshot(environment(), person("alice"), person("bob", keys=()))
+    assert "Everybody" in "".join(check_identity(identity("x"), keyless, our_namespace="c", by=ERIN).warnings)
+    nobody = snapshot(environment(), person("alice", keys=()))
+    assert check_identity(identity("x"), nobody, our_namespace="c", by=ERIN).warnings == (), "there is nobody yet"
 
 
 # ── reviewers ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────

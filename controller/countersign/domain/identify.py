@@ -192,17 +192,23 @@ def matches(subject: Subject, user: UserInfo) -> bool:
     )
 
 
+def shown(subject: Subject) -> str:
+    """A subject, for people."""
+    name = f"{subject.namespace}/{subject.name}" if subject.namespace else subject.name
+    return f"{subject.kind} {name!r}"
+
+
 def is_glob(name: str) -> bool:
     return "*" in name or "?" in name
 
 
 @lru_cache(maxsize=4096)
-def glob(pattern: str) -> re.Pattern[str]:
-    """An anchored glob: `*` is any run of characters, `?` any one, everything else itself.
+def glob(pattern: str, *, one: str = ".") -> re.Pattern[str]:
+    """An anchored glob: `*` is any run of characters, `?` any one (`one`, a regex of one character), everything else itself.
 
     What stands between two stars is looked for once, from the left (an atomic group): many stars cost no more than one.
     """
-    first, *others = ("".join("." if char == "?" else re.escape(char) for char in part) for part in pattern.split("*"))
+    first, *others = ("".join(one if char == "?" else re.escape(char) for char in part) for part in pattern.split("*"))
     if not others:
         return re.compile(first, re.DOTALL)
     *middle, last = others
@@ -239,14 +245,23 @@ def _agent(user: UserInfo, found: list[tuple[AgentIdentity, Subject]]) -> Agent:
 
 
 def _agent_key(username: str, found: list[tuple[AgentIdentity, Subject]]) -> str:
-    """The username; the matched subjects where the name is only a session's and changes with it."""
-    if any(_names_one(subject) for _, subject in found):
+    """The username; the matched subjects where the name is only a session's and changes with it, or where a human bears it too."""
+    if any(_names_one(subject) and not _is_conditional(subject) for _, subject in found):
         return _plain_key(username)
-    return json.dumps(sorted({f"{identity.meta.name}/{subject.kind}:{subject.name}" for identity, subject in found}))
+    return json.dumps(sorted({_matched(username, identity, subject) for identity, subject in found}))
+
+
+def _matched(username: str, identity: AgentIdentity, subject: Subject) -> str:
+    return f"{identity.meta.name}/{subject.kind}:{username if _names_one(subject) else subject.name}"
 
 
 def _names_one(subject: Subject) -> bool:
     return subject.kind is SubjectKind.SERVICE_ACCOUNT or (subject.kind is SubjectKind.USER and not is_glob(subject.name))
+
+
+def _is_conditional(subject: Subject) -> bool:
+    """Whether others may bear the same name: what such an agent may do is no act of theirs (invariant 2)."""
+    return bool(subject.groups or subject.extra)
 
 
 def _plain_key(username: str) -> str:

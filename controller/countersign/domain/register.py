@@ -1,14 +1,17 @@
 """Which environments hold back a change to our settings, and from whom (docs/rules.md, Removing protection: from whom)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from countersign.domain import weakening
 from countersign.domain.classify import ENVIRONMENTS, IDENTITIES, REVIEWERS, Setting
-from countersign.domain.identify import Requester, matches
+from countersign.domain.identify import Requester, matches, shown
 from countersign.domain.protect import Hold, given_a_voice, hold, registration_is_closed
 from countersign.domain.request import Operation, UserInfo
-from countersign.domain.resources import AgentIdentity, ProtectedEnvironment, Reviewer
+from countersign.domain.resources import AgentIdentity, ProtectedEnvironment, Reviewer, ReviewerKey
 from countersign.domain.snapshot import Snapshot
+from countersign.domain.sshkey import KeyRefused, parse_public_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +23,16 @@ class SettingHold:
     closed_for_good: bool = False
 
 
+Writable: TypeAlias = AgentIdentity | Reviewer | ProtectedEnvironment
+
 _FREE = SettingHold(Hold((), ()))
+_SHOWN: Final = 5  # things that one sentence names
 
 
 def setting_hold(
     change: Setting,
-    old: AgentIdentity | Reviewer | ProtectedEnvironment | None,
-    new: AgentIdentity | Reviewer | ProtectedEnvironment | None,
+    old: Writable | None,
+    new: Writable | None,
     who: Requester,
     user: UserInfo,
     snapshot: Snapshot,
@@ -51,6 +57,46 @@ def setting_hold(
             return _FREE
         case _:
             return SettingHold(Hold((), ()), closed_for_good=True)
+
+
+def notes(old: Writable | None, new: Writable | None, weaker: tuple[str, ...]) -> tuple[str, ...]:
+    """What whoever made the change is told once it has passed.
+
+    What arrived here is what mutating policies and webhooks have left of the request, and nobody can tell whose wish each part of it was:
+    so the person is shown whose key is registered and what was taken away, and sees what is not his own.
+    """
+    taken = (f"this takes protection away: {'; '.join(weaker)}",) if weaker and (old is not None or new is None) else ()
+    match new:
+        case Reviewer():
+            return (*_keys_registered(old if isinstance(old, Reviewer) else None, new), *taken)
+        case AgentIdentity() if old is None:
+            return (_said_of(f"the agent {new.meta.name} is", (shown(each) for each in new.subjects)),)
+        case ProtectedEnvironment() if old is None and new.exceptions:
+            return (_said_of(f"the environment {new.meta.name} lets through", (shown(each) for each in new.exceptions)),)
+        case _:
+            return taken
+
+
+def _keys_registered(old: Reviewer | None, new: Reviewer) -> tuple[str, ...]:
+    before = {key.public_key for key in old.keys} if old else set()
+    added = [f"{key.name} {_fingerprint(key)}" for key in new.keys if key.public_key not in before]
+    if not added:
+        return ()
+    sentence = _said_of(f"from now on {new.meta.name} signs with", added)
+    return (f"{sentence} (compare with ssh-keygen -l)",)
+
+
+def _fingerprint(key: ReviewerKey) -> str:
+    try:
+        return parse_public_key(key.public_key).fingerprint
+    except KeyRefused:
+        return "(unreadable)"
+
+
+def _said_of(beginning: str, things: Iterable[str]) -> str:
+    listed = list(things)
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return f"{beginning} {', '.join(listed[:_SHOWN])}{more}"
 
 
 def _registration(before: Reviewer | None, after: Reviewer, who: Requester, user: UserInfo, snapshot: Snapshot) -> SettingHold:

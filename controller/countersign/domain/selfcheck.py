@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from countersign.domain.classify import BUILT_IN
-from countersign.domain.identify import BUILTIN_CONTROLLERS, SERVICE_ACCOUNT, Agent, glob, is_glob
+from countersign.domain.identify import BUILTIN_CONTROLLERS, SERVICE_ACCOUNT, Agent, glob, is_glob, matches, shown
 from countersign.domain.names import DEFAULT_ENVIRONMENT, GROUP
 from countersign.domain.request import UserInfo
 from countersign.domain.resources import AgentIdentity, ProtectedEnvironment, Registration, Reviewer, Selector, Subject, SubjectKind
@@ -19,6 +19,7 @@ from countersign.domain.sshkey import KeyRefused, PublicKey, parse_public_key
 _OURS: Final = ("countersign-webhook", "countersign-operator")
 _ACCOUNTS_OF: Final = "system:serviceaccounts:"
 _KUBE_SYSTEM: Final = "kube-system"
+_OF_THE_SERVER: Final = "authentication.kubernetes.io/"  # credential-id, pod-name, …: a ServiceAccount's and a certificate's alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,9 @@ class Findings:
 NOTHING_FOUND: Final = Findings()
 
 
-def check_identity(new: AgentIdentity, snapshot: Snapshot, *, our_namespace: str) -> Findings:
-    errors = list(_subject_errors(new, snapshot, our_namespace))
+def check_identity(new: AgentIdentity, snapshot: Snapshot, *, our_namespace: str, by: UserInfo) -> Findings:
+    """`by` is whoever writes it."""
+    errors = [*_subject_errors(new, snapshot, our_namespace), *_self_errors(new, by)]
     if not new.sponsors and not new.sponsor_from_username:
         errors.append("Name at least one sponsor: the human who runs this agent (spec.sponsors, or sponsorFrom: Username).")
     known = set(snapshot.reviewers) | {username for reviewer in snapshot.reviewers.values() for username in reviewer.usernames}
@@ -40,6 +42,8 @@ def check_identity(new: AgentIdentity, snapshot: Snapshot, *, our_namespace: str
         for sponsor in new.sponsors
         if sponsor not in known
     ]
+    if nobody := _nobody_left(new, snapshot):
+        warnings.append(nobody)
     return Findings(tuple(errors), tuple(warnings))
 
 
@@ -63,7 +67,7 @@ def check_environment(new: ProtectedEnvironment, snapshot: Snapshot, *, closed: 
         )
         (errors if closed else warnings).append(sentence)
     errors.extend(
-        f"spec.except names {_shown(exception)}, which is an agent; agents are never excepted."
+        f"spec.except names {shown(exception)}, which is an agent; agents are never excepted."
         for exception in new.exceptions
         for identity in snapshot.identities.values()
         if any(_overlap(exception, subject) for subject in identity.subjects)
@@ -110,18 +114,32 @@ def _subject_errors(identity: AgentIdentity, snapshot: Snapshot, our_namespace: 
     if not identity.subjects:
         yield "Name at least one subject."
     for subject in identity.subjects:
-        shown = _shown(subject)
+        named = shown(subject)
         if subject.kind is SubjectKind.SERVICE_ACCOUNT and "*" in subject.name and subject.name != "*":
-            yield f'{shown}: a ServiceAccount is named exactly, or "*" for all of its namespace.'
+            yield f'{named}: a ServiceAccount is named exactly, or "*" for all of its namespace.'
         if _locks_out(subject):
-            yield f"{shown} would make the cluster's own identities agents; name the agent's own account, user or group."
+            yield f"{named} would make the cluster's own identities agents; name the agent's own account, user or group."
         if _is_ours(subject, our_namespace):
-            yield f"{shown} is Countersign's own account; it cannot be an agent."
+            yield f"{named} is Countersign's own account; it cannot be an agent."
         if not identity.sponsor_from_username and (person := _same_as_a_person(subject, snapshot)):
             yield (
-                f"{shown} is also the Reviewer {person}; add `groups` or `extra` that tell the agent from the person, "
+                f"{named} is also the Reviewer {person}; add `groups` or `extra` that tell the agent from the person, "
                 "or set sponsorFrom: Username."
             )
+
+
+def _self_errors(identity: AgentIdentity, by: UserInfo) -> Iterator[str]:
+    """An agent can never take an identity back, so nobody makes an agent of himself."""
+    for subject in identity.subjects:
+        if matches(subject, by):
+            yield f"{shown(subject)} matches you ({by.username}): you would be an agent and could not take it back. Narrow it, or let somebody else write it."
+
+
+def _nobody_left(identity: AgentIdentity, snapshot: Snapshot) -> str:
+    able = [reviewer for reviewer in snapshot.reviewers.values() if reviewer.keys]
+    if not able or any(not {reviewer.meta.name, *reviewer.usernames} & set(identity.sponsors) for reviewer in able):
+        return ""
+    return f"Everybody who could sign sponsors {identity.meta.name}: nothing that it asks for can be approved. Register another Reviewer."
 
 
 def _locks_out(subject: Subject) -> bool:
@@ -142,8 +160,10 @@ def _locks_out(subject: Subject) -> bool:
 
 
 def _is_told_apart(subject: Subject) -> bool:
-    """By more than its name; groups like system:authenticated are everybody's."""
-    return bool(subject.extra) or any(not group.startswith("system:") for group in subject.groups)
+    """By more than its name; groups like system:authenticated are everybody's, and so are what the API server adds to `extra` itself."""
+    return any(not group.startswith("system:") for group in subject.groups) or any(
+        not key.startswith(_OF_THE_SERVER) or not any(is_glob(value) for value in values) for key, values in subject.extra.items()
+    )
 
 
 def _is_ours(subject: Subject, our_namespace: str) -> bool:
@@ -220,8 +240,3 @@ def _overlap(exception: Subject, subject: Subject) -> bool:
             return exception.name == subject.name
         case SubjectKind.USER:
             return bool(glob(subject.name).fullmatch(exception.name) or glob(exception.name).fullmatch(subject.name))
-
-
-def _shown(subject: Subject) -> str:
-    name = f"{subject.namespace}/{subject.name}" if subject.namespace else subject.name
-    return f"{subject.kind} {name!r}"

@@ -2,7 +2,18 @@
 
 from collections.abc import Iterable
 
-from countersign.domain.resources import AgentIdentity, Mode, ProtectedEnvironment, Registration, Requirement, Reviewer, Selector
+from countersign.domain.identify import glob
+from countersign.domain.resources import (
+    AgentIdentity,
+    Mode,
+    ProtectedEnvironment,
+    Registration,
+    Requirement,
+    Reviewer,
+    Selector,
+    Subject,
+    SubjectKind,
+)
 
 
 def of_environment(old: ProtectedEnvironment, new: ProtectedEnvironment) -> tuple[str, ...]:
@@ -11,7 +22,7 @@ def of_environment(old: ProtectedEnvironment, new: ProtectedEnvironment) -> tupl
         ("fewer namespaces may match its selector", not widens(old.selector, new.selector)),
         ("more namespaces are excluded", _adds(old.exclude, new.exclude)),
         ("it protects from fewer", new.protect_from.strictness < old.protect_from.strictness),
-        ("more identities are excepted", _adds(old.exceptions, new.exceptions)),
+        ("more identities are excepted", not all_covered(new.exceptions, by=old.exceptions)),
         ("own work lasts longer", new.own_work is not None and (old.own_work is None or new.own_work > old.own_work)),
         ("it only audits", old.mode is Mode.ENFORCE and new.mode is Mode.AUDIT),
         ("fewer signatures are required", new.approvals.required < old.approvals.required),
@@ -26,7 +37,7 @@ def of_environment(old: ProtectedEnvironment, new: ProtectedEnvironment) -> tupl
 
 def of_identity(old: AgentIdentity, new: AgentIdentity) -> tuple[str, ...]:
     rules = (
-        ("fewer subjects are recognised", _adds(new.subjects, old.subjects)),
+        ("fewer subjects are recognised", not all_covered(old.subjects, by=new.subjects)),
         ("its sponsors change", set(old.sponsors) != set(new.sponsors) or old.sponsor_from_username != new.sponsor_from_username),
     )
     return tuple(phrase for phrase, weaker in rules if weaker)
@@ -36,14 +47,16 @@ def of_reviewer(old: Reviewer | None, new: Reviewer) -> tuple[str, ...]:
     """What a registration adds: a person, a username, a key, a key's longer life, a team."""
     if old is None:
         return ("a reviewer is registered",)
-    lives = {key.public_key: key.not_after for key in old.keys}
+    lives = {_material(key.public_key): key.not_after for key in old.keys}
     outlives = any(
-        key.public_key in lives and (before := lives[key.public_key]) is not None and (key.not_after is None or key.not_after > before)
+        (material := _material(key.public_key)) in lives
+        and (before := lives[material]) is not None
+        and (key.not_after is None or key.not_after > before)
         for key in new.keys
     )
     rules = (
         ("a username is added", _adds(old.usernames, new.usernames)),
-        ("a key is added", _adds(lives, (key.public_key for key in new.keys))),
+        ("a key is added", _adds(lives, (_material(key.public_key) for key in new.keys))),
         ("a key lives longer", outlives),
         ("a team is added", _adds(old.teams, new.teams)),
     )
@@ -60,6 +73,48 @@ def frees_a_sponsor(old: Reviewer | None, new: Reviewer, identities: Iterable[Ag
         for identity in identities
         if gone & set(identity.sponsors) and not {new.meta.name, *new.usernames} & set(identity.sponsors)
     )
+
+
+def all_covered(subjects: Iterable[Subject], *, by: Iterable[Subject]) -> bool:
+    """Whether whoever any of the subjects matches is surely matched by one of the others too."""
+    wide = tuple(by)
+    return all(any(covers(each, subject) for each in wide) for subject in subjects)
+
+
+def covers(wide: Subject, narrow: Subject) -> bool:
+    """Whether `wide` surely matches whomever `narrow` matches. What is not plain counts as no."""
+    return (
+        wide.kind is narrow.kind
+        and _name_covers(wide, narrow)
+        and set(wide.groups) <= set(narrow.groups)
+        and all(_values_covered(globs, narrow.extra.get(key, ())) for key, globs in wide.extra.items())
+    )
+
+
+def _name_covers(wide: Subject, narrow: Subject) -> bool:
+    match wide.kind:
+        case SubjectKind.SERVICE_ACCOUNT:
+            return wide.namespace == narrow.namespace and wide.name in ("*", narrow.name)
+        case SubjectKind.GROUP:
+            return wide.name == narrow.name
+        case SubjectKind.USER:
+            return _glob_covers(wide.name, narrow.name)
+
+
+def _values_covered(wide: Iterable[str], narrow: Iterable[str]) -> bool:
+    """A value that one of the narrow globs takes is taken by one of the wide ones; none at all take any value, or lack the key."""
+    globs, values = tuple(wide), tuple(narrow)
+    return bool(values) and all(any(_glob_covers(each, value) for each in globs) for value in values)
+
+
+def _glob_covers(wide: str, narrow: str) -> bool:
+    """The wide glob read over the text of the narrow one: `*` takes any of it, stars too, `?` any one character but a star."""
+    return wide == narrow or bool(glob(wide, one="[^*]").fullmatch(narrow))
+
+
+def _material(public_key: str) -> str:
+    """Type and key of an OpenSSH public key line: another comment is no other key."""
+    return " ".join(public_key.split()[:2])
 
 
 def widens(old: Selector, new: Selector) -> bool:

@@ -11,8 +11,8 @@ from countersign.domain.decide import Facts, Verdict, Withhold, act_now, act_of_
 from countersign.domain.document import text
 from countersign.domain.identify import Agent, Requester
 from countersign.domain.protect import Hold, registration_is_closed
-from countersign.domain.register import SettingHold, setting_hold
-from countersign.domain.request import Operation, Request
+from countersign.domain.register import SettingHold, notes, setting_hold
+from countersign.domain.request import Operation, Request, UserInfo
 from countersign.domain.resources import AgentIdentity, Losses, ProtectedEnvironment, Reviewer
 from countersign.domain.selfcheck import NOTHING_FOUND, Findings, check_environment, check_identity, check_reviewer
 from countersign.domain.snapshot import Snapshot
@@ -85,16 +85,17 @@ class Judge:
         if change.operation is Operation.DELETE:
             new = None
         result: SettingHold = setting_hold(change, old, new, who, request.user, snapshot)
-        findings = self._check(new, snapshot, now) if new is not None else NOTHING_FOUND
+        findings = self._check(new, snapshot, now, request.user) if new is not None else NOTHING_FOUND
         if old is not None and findings.errors:
-            known = set(self._check(old, snapshot, now).errors)
+            known = set(self._check(old, snapshot, now, request.user).errors)
             findings = Findings(tuple(error for error in findings.errors if error not in known), findings.warnings)
-        return result.hold, findings, result.closed_for_good
+        told = tuple(f"countersign: {note}" for note in notes(old, new, result.weaker))
+        return result.hold, replace(findings, warnings=(*findings.warnings, *told)), result.closed_for_good
 
-    def _check(self, new: AgentIdentity | Reviewer | ProtectedEnvironment, snapshot: Snapshot, now: datetime) -> Findings:
+    def _check(self, new: AgentIdentity | Reviewer | ProtectedEnvironment, snapshot: Snapshot, now: datetime, by: UserInfo) -> Findings:
         match new:
             case AgentIdentity():
-                return self._with_room(new, snapshot, check_identity(new, snapshot, our_namespace=self._terms.our_namespace))
+                return self._with_room(new, snapshot, check_identity(new, snapshot, our_namespace=self._terms.our_namespace, by=by))
             case Reviewer():
                 return check_reviewer(new, snapshot, now)
             case ProtectedEnvironment():
