@@ -107,6 +107,18 @@ async def test_an_api_server_that_is_not_there(server: SimulatedApi) -> None:
     await api.close()
 
 
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])
+async def test_no_proxy_is_taken_from_the_environment(server: SimulatedApi, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A cluster's images often carry one for the way out; the API server is never on that way, and what it says decides."""
+    for known in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(known, raising=False)
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    api = KubernetesApi(server=server.url, ca_file=server.ca_file, token_file=server.token_file, user_agent="x")
+    await api.get(NAMESPACES)
+    await api.close()
+    assert server.asked
+
+
 async def test_the_token_is_read_anew(api: KubernetesApi, server: SimulatedApi, monkeypatch: pytest.MonkeyPatch) -> None:
     await api.get(NAMESPACES)
     server.token = "another"

@@ -201,3 +201,33 @@ def test_deciding_is_a_coroutine_that_never_raises(story: Story, monkeypatch: py
     monkeypatch.setattr(Review, "_answer", fail)
     asked = story.world.deletion(KIRO_USER, "namespaces", "payments")
     assert at_once(story.main.review.review(asked, deadline=1e12)).reason is Reason.UNABLE
+
+
+# ── what a refusal that nothing was decided by tells ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_could_not_be_decided_says_who_asked(story: Story) -> None:
+    sign_for(story)
+    story.main.live.broken = "look"
+    answer = story.delete()
+    assert answer.audit == {"decision": "refuse", "reason": "Unable", "agents": "kiro", "sponsors": "alice"}
+    assert answer.warnings == ("countersign: recognised as agent kiro, run by alice",)
+    assert answer.chain["agents"] == ["kiro"]
+
+
+def test_where_nothing_is_known_it_says_at_least_that(story: Story) -> None:
+    story.main.state.unable = "namespaces are not synced yet."
+    assert story.delete().audit == {"decision": "refuse", "reason": "Unable"}
+
+
+def test_an_approval_that_is_refused_says_who_brought_it_and_why(story: Story) -> None:
+    request = request_in(story.delete())
+    answer = story.sign(request, "bob", creator=KIRO_USER)
+    assert answer.audit == {"decision": "refuse", "reason": "Invalid", "agents": "kiro", "sponsors": "alice", "fault": "ByAnAgent"}
+    assert (answer.chain["changeRequest"], answer.chain["fault"], answer.chain["agents"]) == (request, "ByAnAgent", ["kiro"])
+
+
+def test_a_setting_that_cannot_be_read_says_who_wrote_it(story: Story) -> None:
+    answer = story.write("reviewers", "dan", {"usernames": []}, by=ADMIN)
+    assert answer.reason is Reason.INVALID
+    assert (answer.audit["decision"], answer.audit["reason"], answer.chain["kind"]) == ("refuse", "Invalid", "Human")

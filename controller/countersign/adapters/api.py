@@ -29,6 +29,8 @@ class KubernetesApi:
     def __init__(self, *, server: str, ca_file: Path, token_file: Path, user_agent: str) -> None:
         configuration = Configuration(host=server, ssl_ca_cert=str(ca_file))
         configuration.retries = None
+        # The generated client trusts HTTPS_PROXY and ~/.netrc by default; what the API server says decides, so nobody stands in between.
+        configuration.client_session_kwargs = {"trust_env": False}
         self._rest = RESTClientObject(configuration)
         self._server = server
         self._token_file = token_file

@@ -225,7 +225,8 @@ async def _respond(send: Send, status: int, content_type: bytes, body: bytes) ->
 
 def _unable(code: HTTPStatus, why: str) -> Answer:
     message = f"COUNTERSIGN COULD NOT DECIDE, nothing was changed: {why} This is a fault of Countersign, not a verdict on the request."
-    return Answer(allowed=False, reason=Reason.UNABLE, message=message, code=code, causes=(("outcome", Reason.UNABLE.value),))
+    causes, audit = (("outcome", Reason.UNABLE.value),), {"decision": "refuse", "reason": Reason.UNABLE.value}
+    return Answer(allowed=False, reason=Reason.UNABLE, message=message, code=code, causes=causes, audit=audit)
 
 
 _FAILED: Final = _unable(HTTPStatus.INTERNAL_SERVER_ERROR, "deciding ended in an error, which the webhook's log tells of.")

@@ -84,12 +84,19 @@ class Review:
         try:
             return await self._answer(request, deadline)
         except UnableError as error:
-            return refusal.unable(str(error))
+            return self._told(request, refusal.unable(str(error)))
         except CountersignError as error:
-            return refusal.invalid((str(error),))
+            return self._told(request, refusal.invalid((str(error),)))
         except Exception:  # noqa: BLE001  # invariant 1: whatever went wrong, it is a refusal
             _log.exception("review %s failed", request.uid)
-            return refusal.unable("an error of its own; its log has the details.")
+            return self._told(request, refusal.unable("an error of its own; its log has the details."))
+
+    def _told(self, request: Request, answer: Answer) -> Answer:
+        """A refusal that no verdict stands behind, with who asked, as far as that is known."""
+        try:
+            return with_context(request, self._outside.state.snapshot(), Withhold(answer.reason), answer=answer)
+        except Exception:  # noqa: BLE001  # the refusal stands, whatever cannot be said about it
+            return replace(answer, audit={"decision": "refuse", "reason": answer.reason.value})
 
     def _recorded(self, request: Request, answer: Answer, seconds: float) -> Answer:
         """Recorded before it is answered (invariant 11): what cannot be recorded is not allowed."""
@@ -97,7 +104,7 @@ class Review:
             self._outside.log.append(decision(request, answer, now=self._outside.clock.now(), milliseconds=seconds * 1000))
         except Exception:  # noqa: BLE001  # whatever went wrong, it is not recorded
             _log.exception("the decision on review %s could not be recorded", request.uid)
-            return refusal.unable("the decision could not be recorded.")
+            return self._told(request, refusal.unable("the decision could not be recorded."))
         return answer
 
     async def _answer(self, request: Request, deadline: float) -> Answer:
@@ -134,7 +141,7 @@ class Review:
                     judged, look = await self._look(request, judged, answer, deadline)
                 case Permit():
                     raise UnableError("an allow without a live look")
-        return refusal.unable("the change request is being decided by others at this moment.")
+        raise UnableError("the change request is being decided by others at this moment.")
 
     async def _has_more(self, judged: Judged, deadline: float) -> bool:
         """Whether a request that waits has signatures that memory does not know yet."""
@@ -212,24 +219,20 @@ class Review:
     async def _countersigned(self, request: Request, deadline: float) -> Answer:
         """An Approval is checked at creation with the exact reason of a refusal."""
         if request.object is None:
-            return refusal.unknown("The Approval is missing from the review.")
+            return self._told(request, refusal.unknown("The Approval is missing from the review."))
         approval = self._outside.parsers.approval(request.object)
         asked = Question(requests=(approval.change_request,))
         look = await self._outside.live.look(asked, timeout=self._left(deadline, _LOOK_SECONDS))
         change_request = look.snapshot.requests.get(approval.change_request)
+        said: dict[str, object] = {"changeRequest": approval.change_request, "verdict": approval.verdict.value}
         try:
             vote = check(approval, change_request, request.user, look.snapshot, self._outside.clock.now())
         except ApprovalRefused as refused:
-            chain = {"changeRequest": approval.change_request, "fault": refused.fault.value, "verdict": approval.verdict.value}
-            return replace(
-                refusal.invalid((str(refused),), refused.fault, refused.signature), chain=chain, audit={"fault": refused.fault.value}
-            )
-        facts: Mapping[str, object] = {
-            "reviewers": [vote.reviewer],
-            "changeRequest": approval.change_request,
-            "verdict": approval.verdict.value,
-        }
-        return Answer(allowed=True, reason=Reason.ACCEPTED, audit={"reason": Reason.ACCEPTED, "reviewer": vote.reviewer}, chain=facts)
+            answer = refusal.invalid((str(refused),), refused.fault, refused.signature)
+            answer = with_context(request, look.snapshot, Withhold(Reason.INVALID), answer=answer)
+            return _saying(answer, {**said, "fault": refused.fault.value}, {"fault": refused.fault.value})
+        answer = with_context(request, look.snapshot, Permit(Reason.ACCEPTED))
+        return _saying(answer, {**said, "reviewers": [vote.reviewer]}, {"reviewer": vote.reviewer})
 
     def _left(self, deadline: float, most: float) -> float:
         """Seconds for the next step. Raises UnableError when the deadline has passed."""
@@ -237,6 +240,10 @@ class Review:
         if left <= 0:
             raise UnableError("its time was up.")
         return left
+
+
+def _saying(answer: Answer, chain: Mapping[str, object], audit: Mapping[str, str]) -> Answer:
+    return replace(answer, chain={**answer.chain, **chain}, audit={**answer.audit, **audit})
 
 
 def _besides(asked: Question, request: ChangeRequest) -> Question:
