@@ -38,6 +38,7 @@ class Replica:
     cool_off: timedelta = HOUR
     ttl: timedelta = 24 * HOUR
     most: int = 20
+    memory: Callable[[World], WorldState] = WorldState
     state: WorldState = field(init=False)
     clock: WorldClock = field(init=False)
     live: WorldLook = field(init=False)
@@ -47,7 +48,7 @@ class Replica:
     review: Review = field(init=False)
 
     def __post_init__(self) -> None:
-        self.state, self.clock, self.metrics = WorldState(self.world), WorldClock(self.world), CountingMetrics()
+        self.state, self.clock, self.metrics = self.memory(self.world), WorldClock(self.world), CountingMetrics()
         self.live = WorldLook(self.world, self.state, self.clock)
         self.requests = WorldRequests(self.world)
         self.log = MemoryDecisionLog(replica="a", clock=self.clock)
