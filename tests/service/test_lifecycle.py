@@ -9,7 +9,7 @@ import pytest
 
 from countersign.domain.document import JsonObject
 from countersign.domain.names import GROUP
-from countersign.domain.resources import Change, ChangeRequest, Meta, Mode, Namespace, ProtectFrom, Target, Verdict
+from countersign.domain.resources import Change, ChangeRequest, Meta, Mode, Namespace, ProtectFrom, Registration, Target, Verdict
 from countersign.domain.snapshot import Snapshot
 from countersign.domain.statement import digest_written
 from countersign.service.lifecycle import Keeping, Lifecycle
@@ -322,6 +322,22 @@ class TestCleaningUp:
         request = change_request(expires_at=NOW + timedelta(days=100))
         await world.see(request, PAYMENTS, after=timedelta(days=50))
         assert world.api.writes() == []
+
+    async def test_the_record_that_keeps_registration_closed_stays_while_nothing_else_does(self, world: World) -> None:
+        """Registration counts as closed while an approved request is there; cleaned up before the field is written, it would open again."""
+        one, two = (change_request(meta=Meta(name, uid="r", created=NOW)) for name in ("one", "two"))
+        signed = [replace(each, meta=replace(each.meta, uid="a")) for each in (approval(one, "carol"), approval(two, "carol"))]
+        for request in (one, two):
+            self.stored(world, request)
+        everything = (one, two, *signed, PAYMENTS)
+        await world.lifecycle.reconcile(snapshot(*everything))
+        world.clock.forward(timedelta(days=30))
+        await world.lifecycle.reconcile(snapshot(*everything))  # both have ended
+        await world.lifecycle.reconcile(snapshot(*everything))
+        assert world.api.writes() == [("DELETE", f"{ROOT}/changerequests/two"), ("DELETE", f"{ROOT}/approvals/two-carol")]
+        closed = environment(registration=Registration.CLOSED)
+        await world.lifecycle.reconcile(snapshot(one, signed[0], PAYMENTS, closed))
+        assert world.api.writes()[2:] == [("DELETE", f"{ROOT}/changerequests/one"), ("DELETE", f"{ROOT}/approvals/one-carol")]
 
     async def test_another_object_of_its_name_is_not_deleted(self, world: World) -> None:
         request = change_request(meta=Meta("one", uid="older", created=NOW))

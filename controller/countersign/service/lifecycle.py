@@ -14,9 +14,9 @@ from countersign.domain.document import JsonObject, text
 from countersign.domain.errors import UnableError
 from countersign.domain.identify import Agent, Human, Machine
 from countersign.domain.names import GROUP, VERSION
-from countersign.domain.protect import protects_from
+from countersign.domain.protect import protects_from, was_approved
 from countersign.domain.request import UserInfo
-from countersign.domain.resources import Approval, ChangeRequest, Mode, Outcome, ProtectedEnvironment, Target, Verdict
+from countersign.domain.resources import Approval, ChangeRequest, Mode, Outcome, ProtectedEnvironment, Registration, Target, Verdict
 from countersign.domain.snapshot import Snapshot
 from countersign.domain.statement import digest_written, timestamp
 from countersign.service.keeping import Condition, Impact, Notice, Notices, Report, Statuses
@@ -152,6 +152,8 @@ class Lifecycle:
         until = kept_until(request, snapshot.approvals.get(request.meta.name, ()), self._keeping)
         if now < until:
             return until
+        if keeps_registration_closed(request, snapshot):
+            return None
         self._looked.pop(request.meta.name, None)
         approvals = snapshot.approvals.get(request.meta.name, ())
         await self._delete("changerequests", request.meta.name, request.meta.uid)
@@ -294,6 +296,15 @@ def notices_of(request: ChangeRequest, end: End) -> tuple[Notice, ...]:
             Notice(kind, request.target, reason, f"{what}, changerequests.{GROUP}/{request.meta.name}: {end.message}", warning=True)
         )
     return tuple(made)
+
+
+def keeps_registration_closed(request: ChangeRequest, snapshot: Snapshot) -> bool:
+    """Whether this is the record that registration counts as closed by while its field is not written (the latch never opens again)."""
+    default = snapshot.default
+    if default is not None and default.registration is Registration.CLOSED:
+        return False
+    first = min((name for name, each in snapshot.requests.items() if was_approved(each, snapshot)), default="")
+    return request.meta.name == first
 
 
 def kept_until(request: ChangeRequest, approvals: Iterable[Approval], keeping: Keeping) -> datetime:
