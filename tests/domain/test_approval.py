@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from countersign.domain.approval import ApprovalRefused, Fault, Phase, Standing, check, standing, tally
+from countersign.domain.approval import Phase, Standing, check, standing, tally
 from countersign.domain.identify import Agent, Human, Machine
 from countersign.domain.request import UserInfo
 from countersign.domain.resources import (
@@ -25,6 +25,7 @@ from countersign.domain.resources import (
     SubjectKind,
     Verdict,
 )
+from countersign.domain.signing import ApprovalRefused, Fault
 from countersign.domain.sshsig import REJECT
 from tests.support import sshkeygen
 from tests.support.authenticator import SoftwareAuthenticator

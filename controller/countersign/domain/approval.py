@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from countersign.domain.errors import CountersignError
 from countersign.domain.identify import Agent, Human, Machine
 from countersign.domain.request import UserInfo
 from countersign.domain.resources import (
@@ -17,57 +16,11 @@ from countersign.domain.resources import (
     ChangeRequest,
     Losses,
     ProtectedEnvironment,
-    Reviewer,
-    ReviewerKey,
     Verdict,
 )
+from countersign.domain.signing import ApprovalRefused, Fault, Vote, check_bearer, check_creator, check_request, prove, sponsors_now
 from countersign.domain.snapshot import Snapshot
-from countersign.domain.sshkey import KeyRefused, PublicKey, parse_public_key
-from countersign.domain.sshsig import APPROVE, REJECT, SignatureRefused, parse_signature, verify
-from countersign.domain.statement import act_of, render, timestamp
-
-
-class Fault(StrEnum):
-    """Why an approval is refused or does not count; a cause in the refusal and a word in the status."""
-
-    NO_REQUEST = "NoSuchChangeRequest"
-    TAMPERED = "StatementDiffers"
-    OTHER_CLUSTER = "OtherCluster"
-    ENDED = "RequestEnded"
-    AGENT = "ByAnAgent"
-    SERVICE_ACCOUNT = "ByAServiceAccount"
-    STRANGER = "NotRegistered"
-    NOT_THIS_REVIEWER = "NotThisReviewer"
-    REQUESTER = "IsTheRequester"
-    SPONSOR = "IsASponsor"
-    NO_REVIEWER = "NoSuchReviewer"
-    WRONG_TEAM = "WrongTeam"
-    SOFTWARE_KEY = "HardwareKeyNeeded"
-    UNKNOWN_KEY = "KeyNotRegistered"
-    EXPIRED_KEY = "KeyExpired"
-    WEAK_KEY = "KeyNotAccepted"
-    SIGNATURE = "SignatureRefused"
-    LATE = "TooLate"
-
-
-class ApprovalRefused(CountersignError):
-    """`signature` says of a refused signature what is wrong with it (a `SignatureFault`)."""
-
-    def __init__(self, fault: Fault, sentence: str, *, signature: str = "") -> None:
-        super().__init__(sentence)
-        self.fault = fault
-        self.signature = signature
-
-
-@dataclass(frozen=True, slots=True)
-class Vote:
-    """One person's signature that counts. `at` is the API server's creationTimestamp of the Approval."""
-
-    approval: str
-    reviewer: str
-    key: str
-    hardware: bool
-    at: datetime
+from countersign.domain.statement import act_of, timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +107,7 @@ def tally(
     who: Agent | Human | Machine | None = None,
 ) -> Tally:
     """Count the signatures on a request: one per person, verified against the keys as they are now."""
-    barred_people = frozenset(request.requester.sponsors) | _sponsors_now(request, snapshot) | _barred_by(who)
+    barred_people = frozenset(request.requester.sponsors) | sponsors_now(request, snapshot) | _barred_by(who)
     judged = _judged(request, snapshot, environments)
     approvals = sorted(snapshot.approvals.get(request.meta.name, ()), key=_by_time)
     votes: dict[str, Vote] = {}
@@ -205,16 +158,16 @@ def check(approval: Approval, request: ChangeRequest | None, creator: UserInfo, 
     # 1. The request: there, ours, as it was written, and still open.
     if request is None:
         raise ApprovalRefused(Fault.NO_REQUEST, f"There is no change request {approval.change_request!r}; copy the name from the refusal.")
-    _check_request(request, snapshot)
+    check_request(request, snapshot)
     # 2. Who brings it: the reviewer himself, a human.
-    _check_creator(approval, creator, snapshot)
+    check_creator(approval, creator, snapshot)
     # 3. Whether this person may sign for this requester at all.
     reviewer = snapshot.reviewers.get(approval.reviewer)
-    barred_people = frozenset(request.requester.sponsors) | _sponsors_now(request, snapshot)
-    _check_bearer(approval.reviewer, reviewer, request, snapshot, barred_people)
+    barred_people = frozenset(request.requester.sponsors) | sponsors_now(request, snapshot)
+    check_bearer(approval.reviewer, reviewer, request, snapshot, barred_people)
     assert reviewer is not None
     # 4. The signature over the statement, by a key that counts now.
-    key, public = _prove(approval, reviewer, request, now)
+    key, public = prove(approval, reviewer, request, now)
     vote = Vote(approval.meta.name, reviewer.meta.name, key.name, public.hardware, now)
     # 5. Whether it counts for any environment.
     _check_use(vote, _judged(request, snapshot, ()), snapshot)
@@ -232,93 +185,6 @@ def check(approval: Approval, request: ChangeRequest | None, creator: UserInfo, 
     return vote
 
 
-def _check_request(request: ChangeRequest, snapshot: Snapshot) -> None:
-    if request.cluster.uid != snapshot.cluster.uid:
-        raise ApprovalRefused(
-            Fault.OTHER_CLUSTER, f"The change request {request.meta.name} is about another cluster ({request.cluster.uid})."
-        )
-    if render(request) != request.statement:
-        raise ApprovalRefused(
-            Fault.TAMPERED,
-            f"The statement in {request.meta.name} is not what its fields say; do not sign it, and tell your platform team.",
-        )
-
-
-def _check_creator(approval: Approval, creator: UserInfo, snapshot: Snapshot) -> None:
-    match snapshot.directory.identify(creator):
-        case Agent():
-            raise ApprovalRefused(Fault.AGENT, "An agent cannot bring an Approval, whoever signed it; the reviewer creates it.")
-        case Machine():
-            raise ApprovalRefused(
-                Fault.SERVICE_ACCOUNT,
-                f"{creator.username} is not a person; an Approval is created by the reviewer, with the reviewer's own login.",
-            )
-        case Human(username=username, reviewer=""):
-            raise ApprovalRefused(
-                Fault.STRANGER, f"{username} is not a username of any Reviewer; ask your platform team to register it in a Reviewer."
-            )
-        case Human(reviewer=reviewer) if reviewer != approval.reviewer:
-            raise ApprovalRefused(
-                Fault.NOT_THIS_REVIEWER,
-                f"You are {reviewer}, the Approval says {approval.reviewer}; a reviewer creates only his or her own.",
-            )
-        case Human():
-            return
-
-
-def _check_bearer(name: str, reviewer: Reviewer | None, request: ChangeRequest, snapshot: Snapshot, barred_people: frozenset[str]) -> None:
-    """Two people, not two usernames (invariant 3)."""
-    if reviewer is None:
-        raise ApprovalRefused(Fault.NO_REVIEWER, f"There is no Reviewer {name!r}.")
-    if request.requester.username in reviewer.usernames:
-        raise ApprovalRefused(Fault.REQUESTER, f"{name} asked for this change; a second person has to sign.")
-    if {name, *reviewer.usernames} & barred_people:
-        raise ApprovalRefused(
-            Fault.SPONSOR, f"{name} is a sponsor of the agent that asked ({request.requester.username}); a second person has to sign."
-        )
-    for username in reviewer.usernames:
-        match snapshot.directory.named(username):
-            case Agent():
-                raise ApprovalRefused(Fault.AGENT, f"{username}, a username of {name}, is an agent's; agents do not sign.")
-            case Machine():
-                raise ApprovalRefused(Fault.SERVICE_ACCOUNT, f"{username}, a username of {name}, is not a person's.")
-            case Human():
-                continue
-
-
-def _prove(approval: Approval, reviewer: Reviewer, request: ChangeRequest, now: datetime) -> tuple[ReviewerKey, PublicKey]:
-    """The registered key that signed, verified over the bytes rebuilt from the request's fields. Raises ApprovalRefused."""
-    try:
-        signature = parse_signature(approval.signature)
-    except SignatureRefused as refusal:
-        raise ApprovalRefused(Fault.SIGNATURE, str(refusal), signature=refusal.reason) from refusal
-    key, public = _registered(signature.key, reviewer)
-    if key.not_after is not None and now >= key.not_after:
-        raise ApprovalRefused(
-            Fault.EXPIRED_KEY, f"The key {key.name} of {reviewer.meta.name} expired at {timestamp(key.not_after)}; register a new one."
-        )
-    namespace = APPROVE if approval.verdict is Verdict.APPROVE else REJECT
-    try:
-        verify(signature, render(request).encode("ascii"), namespace)
-    except SignatureRefused as refusal:
-        raise ApprovalRefused(Fault.SIGNATURE, str(refusal), signature=refusal.reason) from refusal
-    return key, public
-
-
-def _registered(signed_by: PublicKey, reviewer: Reviewer) -> tuple[ReviewerKey, PublicKey]:
-    for key in reviewer.keys:
-        try:
-            public = parse_public_key(key.public_key)
-        except KeyRefused:
-            continue
-        if public.blob == signed_by.blob:
-            return key, public
-    raise ApprovalRefused(
-        Fault.UNKNOWN_KEY,
-        f"The signature is by the key {signed_by.fingerprint}, which is not registered for {reviewer.meta.name}; sign with a registered key.",
-    )
-
-
 def _vote(
     approval: Approval, request: ChangeRequest, snapshot: Snapshot, barred_people: frozenset[str], now: datetime
 ) -> tuple[Vote, bytes]:
@@ -326,11 +192,11 @@ def _vote(
     created = approval.meta.created
     if created is None or created > request.expires_at:
         raise ApprovalRefused(Fault.LATE, f"It was created after the change request expired ({timestamp(request.expires_at)}).")
-    _check_request(request, snapshot)
+    check_request(request, snapshot)
     reviewer = snapshot.reviewers.get(approval.reviewer)
-    _check_bearer(approval.reviewer, reviewer, request, snapshot, barred_people)
+    check_bearer(approval.reviewer, reviewer, request, snapshot, barred_people)
     assert reviewer is not None
-    key, public = _prove(approval, reviewer, request, now)
+    key, public = prove(approval, reviewer, request, now)
     return Vote(approval.meta.name, reviewer.meta.name, key.name, public.hardware, created), public.blob
 
 
@@ -402,27 +268,13 @@ def _barred_by(who: Agent | Human | Machine | None) -> frozenset[str]:
             return frozenset()
 
 
-def _sponsors_now(request: ChangeRequest, snapshot: Snapshot) -> frozenset[str]:
-    """The sponsors, as of now, of every identity that the request names or that its username matches."""
-    sponsors: set[str] = set()
-    for name in request.requester.agents:
-        if identity := snapshot.identities.get(name):
-            sponsors.update(identity.sponsors)
-    match snapshot.directory.named(request.requester.username):
-        case Agent(sponsors=more):
-            sponsors.update(more)
-        case Human() | Machine():
-            pass
-    return frozenset(sponsors)
-
-
 def _eligible(
     request: ChangeRequest, snapshot: Snapshot, barred_people: frozenset[str], environments: tuple[ProtectedEnvironment, ...]
 ) -> tuple[str, ...]:
     names = []
     for name, reviewer in sorted(snapshot.reviewers.items()):
         try:
-            _check_bearer(name, reviewer, request, snapshot, barred_people)
+            check_bearer(name, reviewer, request, snapshot, barred_people)
         except ApprovalRefused:
             continue
         if reviewer.keys and (not environments or any(_in_team(name, environment, snapshot) for environment in environments)):

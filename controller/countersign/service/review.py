@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from countersign.domain import refusal
 from countersign.domain.answer import Answer, Reason
-from countersign.domain.approval import ApprovalRefused, check, standing
+from countersign.domain.approval import check, standing
 from countersign.domain.classify import (
     Countersigning,
     Deletion,
@@ -29,6 +29,7 @@ from countersign.domain.limits import Full
 from countersign.domain.record import decision
 from countersign.domain.request import Request
 from countersign.domain.resources import ChangeRequest, Losses
+from countersign.domain.signing import ApprovalRefused
 from countersign.domain.snapshot import Snapshot
 from countersign.domain.statement import act_of
 from countersign.service.explain import with_context
