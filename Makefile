@@ -16,12 +16,12 @@ STAGES := lint types imports unit e2e
 ON_A_CLUSTER := tests/e2e tests/jailbreak tests/docs/test_commands.py
 CRDS := charts/countersign/crds
 
-.PHONY: help venv generate lint format types imports unit e2e test up down logs demo bench
+.PHONY: help venv generate lint format types imports unit e2e jailbreak test up down logs demo bench
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  up, down, e2e, test and demo take CLUSTER=local (the default) or CLUSTER=kind."
+	@echo "  up, down, e2e, jailbreak, test and demo take CLUSTER=local (the default) or CLUSTER=kind."
 
 venv: $(STAMP) ## Python's packages, as locked, in .venv
 
@@ -62,6 +62,10 @@ unit: venv ## Everything that needs no cluster
 # A cluster of its own, so that the one you play with is left alone.
 e2e: venv ## The main job and its edges, on a real cluster
 	COUNTERSIGN_STATE=.cluster-e2e $(PYTEST) $(wildcard $(ON_A_CLUSTER))
+
+# KUBECONFIG is passed on under another name: no other suite may ever touch the cluster that it names.
+jailbreak: venv ## Each attack with and without its guard; KUBECONFIG=FILE: against your own cluster
+	COUNTERSIGN_STATE=.cluster-jailbreak JAILBREAK_KUBECONFIG="$(KUBECONFIG)" $(PYTEST) -q tests/jailbreak
 
 test: venv ## lint types imports unit e2e, and a summary
 	@summary=; failed=; \

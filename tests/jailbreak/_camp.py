@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,9 +15,12 @@ import httpx
 
 from tests.controlplane import waiting
 from tests.controlplane.api import OURS, Api, ApiError, path
+from tests.e2e.story import Reply
 from tests.jailbreak._ground import CHARTS, Ground, token
 
 _PATIENCE: Final = 30.0
+_GONE_WITHIN: Final = 120.0
+_SIGNED_WITHIN: Final = 15 * 60.0
 _RBAC: Final = "rbac.authorization.k8s.io"
 
 
@@ -39,8 +44,12 @@ class Camp:
 
     ground: Ground
     folder: Path
+    say: Callable[[str], object] = print
     run: str = field(default_factory=lambda: secrets.token_hex(3))
     _after: ExitStack = field(default_factory=ExitStack)
+    _removed: list[str] = field(default_factory=list)
+    _waiting: dict[str, str] = field(default_factory=dict)
+    """What cannot be removed before people have signed: its path → the change request."""
 
     @cached_property
     def _broad(self) -> str:
@@ -115,9 +124,53 @@ class Camp:
 
     def remove(self, url: str) -> None:
         """Raises ApiError where the admin may not; what is gone already is gone."""
-        answer = self.ground.admin.request("DELETE", url)
-        if not answer.ok and answer.status not in {httpx.codes.NOT_FOUND, httpx.codes.CONFLICT}:
-            raise ApiError(answer, f"DELETE {url}")
+        reply = Reply(self.ground.admin.request("DELETE", url))
+        if reply.ok or reply.answer.status in {httpx.codes.NOT_FOUND, httpx.codes.CONFLICT}:
+            self._removed.append(url)
+        elif reply.outcome == "Pending" and self.ground.waits_for_signatures:
+            self._waiting[url] = reply.request
+        else:
+            raise ApiError(reply.answer, f"DELETE {url}")
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def hold(self, close: Callable[[], None]) -> None:
+        """Something that has to be closed before the camp is; it may be closed more than once."""
+        self._after.callback(close)
 
     def close(self) -> None:
-        self._after.close()
+        """Takes away everything; on a team's cluster it says what it could not."""
+        try:
+            self._after.close()
+        finally:
+            if self._waiting:
+                self._wait_for_signatures()
+            if self.ground.own is None:
+                self._report()
+
+    def _wait_for_signatures(self) -> None:
+        self.say("jailbreak: these changes clean up after the run, and wait for signatures:")
+        for url, request in self._waiting.items():
+            self.say(f"  DELETE {url}: changerequests.{OURS}/{request}")
+        deadline = time.monotonic() + _SIGNED_WITHIN
+        while self._waiting and time.monotonic() < deadline:
+            time.sleep(2)
+            for url in list(self._waiting):
+                del self._waiting[url]
+                self.remove(url)
+
+    def _report(self) -> None:
+        left = dict.fromkeys(self._waiting, "waits for signatures")
+        admin, deadline = self.ground.admin, time.monotonic() + _GONE_WITHIN
+        for url in self._removed:
+            while admin.exists(url) and time.monotonic() < deadline:
+                time.sleep(0.2)
+            if admin.exists(url):
+                left[url] = "is still being removed"
+        for url, why in left.items():
+            self.say(f"jailbreak: LEFT BEHIND: {url}: {why}")
+        ours = [each for each in admin.list(path("changerequests")) if self.run in each["spec"]["requester"]["username"]]
+        self.say(
+            f"jailbreak: {len(self._removed)} objects made and removed, {len(left)} left behind. {len(ours)} change requests about them stay as "
+            "a record until the operator removes them (the value keepEnded): nobody else may."
+        )

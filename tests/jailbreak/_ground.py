@@ -20,6 +20,17 @@ BROAD = "cluster-admin"
 CHARTS = "countersign-agent"
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the API server listens. `prefix` stands before each path; `direct` is False where a proxy stands between."""
+
+    host: str
+    port: int
+    context: ssl.SSLContext
+    prefix: str
+    direct: bool = True
+
+
 class Ground(Protocol):
     """`role` is what attackers may do; `labels` what namespaces need to be in an environment."""
 
@@ -44,7 +55,11 @@ class Ground(Protocol):
     def sponsor(self) -> str: ...
 
     @property
-    def host(self) -> tuple[str, int, ssl.SSLContext]:
+    def waits_for_signatures(self) -> bool:
+        """Whether people sign for the removal of what was made."""
+
+    @property
+    def address(self) -> Address:
         """For requests that no client library would send."""
 
     def as_bearer(self, name: str, token: str) -> Api: ...
@@ -71,6 +86,7 @@ class OwnGround:
     cluster: Cluster
     role: str = BROAD
     sponsor: str = "alice"
+    waits_for_signatures: bool = False
 
     @property
     def title(self) -> str:
@@ -93,10 +109,9 @@ class OwnGround:
         return kubeconfig.load(self.cluster.paths.kubeconfig).server
 
     @property
-    def host(self) -> tuple[str, int, ssl.SSLContext]:
-        address = self._server.url.removeprefix("https://").rstrip("/")
-        name, _, port = address.rpartition(":")
-        return name, int(port), ssl.create_default_context(cadata=self._server.authority.decode())
+    def address(self) -> Address:
+        name, _, port = self._server.url.removeprefix("https://").rstrip("/").rpartition(":")
+        return Address(name, int(port), ssl.create_default_context(cadata=self._server.authority.decode()), "")
 
     def as_bearer(self, name: str, token: str) -> Api:
         return Api(Credentials(self._server, name, token=token))

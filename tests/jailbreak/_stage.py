@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import pytest
 
 from tests.controlplane.api import OURS, Answer, Api, ApiError, path
 from tests.controlplane.cluster import Cluster
@@ -40,7 +41,6 @@ class Stage:
 
     attack: Attack
     control: bool
-    ground: Ground
     camp: Camp
     folder: Path
     evidence: list[str] = field(default_factory=list)
@@ -48,6 +48,10 @@ class Stage:
     _judged: bool = False
 
     # --- where we are -------------------------------------------------------------------------
+
+    @property
+    def ground(self) -> Ground:
+        return self.camp.ground
 
     @property
     def foreign(self) -> bool:
@@ -197,10 +201,12 @@ class Stage:
         by: Agent | None = None,
     ) -> Reply:
         """The same, letter by letter: the target is sent as it is written, as no client library would."""
-        host, port, context = self.ground.host
-        connection = http.client.HTTPSConnection(host, port, context=context, timeout=30)
+        address = self.ground.address
+        if not address.direct:
+            pytest.skip("the API server stands behind a proxy, which would tidy this request up")
+        connection = http.client.HTTPSConnection(address.host, address.port, context=address.context, timeout=30)
         try:
-            connection.putrequest(method, target, skip_accept_encoding=True)
+            connection.putrequest(method, address.prefix + target, skip_accept_encoding=True)
             sent = {"Authorization": f"Bearer {(by or self.agent).token}", "Accept": "application/json", **(headers or {})}
             if body is not None:
                 sent = {"Content-Type": "application/json", "Content-Length": str(len(body)), **sent}

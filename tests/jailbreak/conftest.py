@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from tests.controlplane.cluster import Cluster, running_cluster
+from tests.controlplane.cluster import running_cluster
 from tests.controlplane.errors import HarnessError
 from tests.jailbreak._attack import Attack, Elsewhere, Profile
 from tests.jailbreak._camp import Camp
@@ -22,7 +23,7 @@ from tests.jailbreak._table import Table
 
 HERE: Final = Path(__file__).parent
 CONTROL, STOPPED = "control", "stopped"
-_GROUND = pytest.StashKey[Ground]()
+_CAMP = pytest.StashKey[Camp]()
 _DIRECTOR = pytest.StashKey[Director]()
 _FAILED = pytest.StashKey[bool]()
 _TABLE = pytest.StashKey[Table]()
@@ -90,7 +91,15 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     with ExitStack() as stack:
         try:
             with capture.global_and_fixture_disabled() if capture else ExitStack():
-                session.config.stash[_GROUND] = stack.enter_context(_ground(session.config))
+                ground = stack.enter_context(_ground(session.config))
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                # The terminal's own line: what is printed would be kept from people until a test fails.
+                camp = Camp(ground, folder, session.config.get_terminal_writer().line)
+                # Not a fixture: Ctrl-C ends this loop, and the connection with it, before any fixture is torn down.
+                stack.callback(camp.close)
+                if director := session.config.stash.get(_DIRECTOR, None):
+                    stack.callback(director.leave)
+                session.config.stash[_CAMP] = camp
         except HarnessError as error:
             pytest.exit(f"nothing was attacked: {error}", returncode=pytest.ExitCode.INTERNAL_ERROR)
         return (yield)
@@ -98,7 +107,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
 def _ground(config: pytest.Config) -> AbstractContextManager[Ground]:
     file = named_cluster()
-    return foreign_ground(Path(file)) if file else _own_ground(config)
+    return foreign_ground(file) if file else _own_ground(config)
 
 
 @contextmanager
@@ -108,35 +117,17 @@ def _own_ground(config: pytest.Config) -> Iterator[Ground]:
         yield OwnGround(cluster)
 
 
-@pytest.fixture(scope="session")
-def ground(request: pytest.FixtureRequest) -> Ground:
-    return request.config.stash[_GROUND]
-
-
-@pytest.fixture(scope="session")
-def cluster(ground: Ground) -> Cluster:
-    assert ground.own is not None, "only on a cluster of the harness"
-    return ground.own
-
-
-@pytest.fixture(scope="session")
-def camp(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Camp]:
-    camp = Camp(ground, tmp_path_factory.mktemp("camp"))
-    try:
-        yield camp
-    finally:
-        camp.close()
-
-
 @pytest.fixture
-def stage(request: pytest.FixtureRequest, ground: Ground, camp: Camp, tmp_path: Path) -> Iterator[Stage]:
+def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+    camp = request.config.stash[_CAMP]
     attack, control = attack_of(request.node), request.param == CONTROL
     assert attack is not None, f"{request.path.name} declares no ATTACK"
-    _demand_runnable(request, attack, ground)
+    _demand_runnable(attack, camp.ground)
     camp.pitch()
     if director := request.config.stash.get(_DIRECTOR, None):
         director.enter(scene_of(attack, control=control))
-    told = Stage(attack, control, ground, camp, tmp_path)
+    told = Stage(attack, control, camp, tmp_path)
+    camp.hold(told.close)
     try:
         yield told
         if not request.node.stash.get(_FAILED, False):
@@ -146,7 +137,7 @@ def stage(request: pytest.FixtureRequest, ground: Ground, camp: Camp, tmp_path: 
         told.close()
 
 
-def _demand_runnable(request: pytest.FixtureRequest, attack: Attack, ground: Ground) -> None:
+def _demand_runnable(attack: Attack, ground: Ground) -> None:
     if ground.own is None and attack.elsewhere is Elsewhere.NOT:
         pytest.skip(f"OWN CLUSTER ONLY: {attack.because}")
     if why := ground.obstacle(attack.profile):
@@ -177,4 +168,4 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     table = config.stash.get(_TABLE, None)
     if table is not None and table.ran:
-        table.show(terminalreporter, where=config.stash[_GROUND].title)
+        table.show(terminalreporter, where=config.stash[_CAMP].ground.title)
