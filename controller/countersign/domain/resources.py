@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from countersign.domain.request import GroupResource
 
@@ -21,6 +22,13 @@ class ProtectFrom(StrEnum):
 class Mode(StrEnum):
     AUDIT = "Audit"
     ENFORCE = "Enforce"
+
+
+class WhenImpersonated(StrEnum):
+    """What an environment makes of it that an agent could become somebody else (docs/posture.md)."""
+
+    REPORT = "Report"
+    WIDEN = "Widen"
 
 
 class Registration(StrEnum):
@@ -75,11 +83,41 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class Becoming:
+    """Whose names an agent could act under. `users`: usernames, or "*" for all that are no ServiceAccounts.
+
+    `accounts`: ServiceAccounts as "namespace/name", "namespace/*" or "*/*".
+    """
+
+    users: frozenset[str] = frozenset()
+    accounts: frozenset[str] = frozenset()
+
+    def covers(self, username: str) -> bool:
+        if not username.startswith(_ACCOUNT):
+            return "*" in self.users or username in self.users
+        namespace, _, name = username.removeprefix(_ACCOUNT).partition(":")
+        return not self.accounts.isdisjoint((f"{namespace}/{name}", f"{namespace}/*", "*/*"))
+
+    def __or__(self, other: "Becoming") -> "Becoming":
+        return Becoming(self.users | other.users, self.accounts | other.accounts)
+
+    def __bool__(self) -> bool:
+        return bool(self.users or self.accounts)
+
+
+ANYBODY: Final = Becoming(frozenset({"*"}), frozenset({"*/*"}))
+_ACCOUNT: Final = "system:serviceaccount:"
+
+
+@dataclass(frozen=True, slots=True)
 class AgentIdentity:
+    """`could_become` is what the operator has found in RBAC (status); not known yet is taken for everybody."""
+
     meta: Meta
     subjects: tuple[Subject, ...]
     sponsors: tuple[str, ...] = ()
     sponsor_from_username: bool = False
+    could_become: Becoming = ANYBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +197,12 @@ class ProtectedEnvironment:
     approvals: ApprovalRules = ApprovalRules()
     registration: Registration | None = None
     resources: tuple[GroupResource, ...] = ()
+    when_impersonated: WhenImpersonated = WhenImpersonated.REPORT
+
+    @property
+    def widens(self) -> bool:
+        """Whether everyone whom an agent could become counts as that agent."""
+        return self.when_impersonated is WhenImpersonated.WIDEN
 
     def covers(self, namespace: str, labels: Mapping[str, str]) -> bool:
         return namespace not in self.exclude and self.selector.matches(labels)
