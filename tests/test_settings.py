@@ -50,6 +50,10 @@ def test_every_fault_is_reported_at_once_by_its_variable() -> None:
         ("PROFILE", "Hardened"),
         ("MAX_OPEN_REQUESTS", "0"),
         ("MAX_OPEN_REQUESTS", "many"),
+        ("AUTHORIZER", "yes"),
+        ("AUTHORIZER_FOLDER", "etc/kubernetes"),
+        ("AUTHORIZER_FOLDER", "/etc/../kubernetes"),
+        ("AUTHORIZER_FOLDER", "/etc/a'b"),
         ("LOG_LEVEL", "loud"),
     ],
 )
@@ -65,3 +69,11 @@ def test_owners_of_namespaces_are_listed_with_commas() -> None:
 
 def test_the_hardened_profile_is_chosen_by_name() -> None:
     assert read({**MINIMAL, "COUNTERSIGN_PROFILE": "hardened"}, listen="0.0.0.0:1").profile is Profile.HARDENED
+
+
+def test_the_authorizer_is_off_unless_chosen() -> None:
+    assert not read(MINIMAL, listen="0.0.0.0:1").authorizer
+    chosen = read(
+        {**MINIMAL, "COUNTERSIGN_AUTHORIZER": "true", "COUNTERSIGN_AUTHORIZER_FOLDER": "/var/lib/countersign"}, listen="0.0.0.0:1"
+    )
+    assert (chosen.authorizer, chosen.authorizer_folder) == (True, "/var/lib/countersign")

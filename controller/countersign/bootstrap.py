@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from countersign.adapters.access_metrics import AccessCounters
 from countersign.adapters.api import KubernetesApi
 from countersign.adapters.certificates import ServingCertificate
 from countersign.adapters.clock import SystemClock
@@ -14,6 +15,7 @@ from countersign.adapters.requests import ApiRequests
 from countersign.adapters.store import ClusterStore
 from countersign.adapters.watch import Watches
 from countersign.domain.limits import Bounds
+from countersign.service.authorizing import Authorizing
 from countersign.service.judging import Judge, Terms
 from countersign.service.opening import Opening
 from countersign.service.review import Outside, Review
@@ -31,6 +33,7 @@ class Webhook:
     certificate: ServingCertificate
     metrics: PrometheusMetrics
     review: Review
+    access: tuple[Authorizing, AccessCounters] | None
 
 
 def build_api(settings: Settings, process: str) -> KubernetesApi:
@@ -66,4 +69,10 @@ def build_webhook(settings: Settings) -> Webhook:
         certificate=ServingCertificate(api, clock, namespace=settings.namespace),
         metrics=metrics,
         review=Review(outside, judge, Opening(ApiRequests(api), ttl=settings.request_ttl, bounds=bounds, remember=settings.stale_after)),
+        access=_access(settings, outside, metrics) if settings.authorizer else None,
     )
+
+
+def _access(settings: Settings, outside: Outside, metrics: PrometheusMetrics) -> tuple[Authorizing, AccessCounters]:
+    counters = AccessCounters(metrics.registry)
+    return Authorizing(outside.state, outside.clock, outside.log, counters, our_namespace=settings.namespace), counters

@@ -26,7 +26,8 @@ class SettingsError(CountersignError):
 class Settings:
     """`request_ttl`, `cool_off`, `keep_ended` and `max_open_requests` are those of docs/rules.md; `stale_after` bounds a cache's silence.
 
-    `namespace_owners`: the kinds, as `group/Kind`, whose objects may own namespaces (Capsule's tenants).
+    `namespace_owners`: the kinds, as `group/Kind`, whose objects may own namespaces (Capsule's tenants). `authorizer`: whether the API
+    server may ask us about accesses, with the files that it finds in `authorizer_folder` of its own host.
     """
 
     api_server: str
@@ -45,6 +46,8 @@ class Settings:
     drain: timedelta
     namespace_owners: tuple[str, ...]
     profile: Profile
+    authorizer: bool
+    authorizer_folder: str
     replica: str
     log_level: str
 
@@ -81,6 +84,8 @@ def read(environment: Mapping[str, str], *, listen: str) -> Settings:
         "drain": value("DRAIN", "10s", parse_duration),
         "namespace_owners": value("NAMESPACE_OWNERS", "", _owners),
         "profile": value("PROFILE", Profile.STANDARD, _profile),
+        "authorizer": value("AUTHORIZER", "false", _switch),
+        "authorizer_folder": value("AUTHORIZER_FOLDER", "/etc/kubernetes/countersign", _folder),
         "replica": value("REPLICA", environment.get("HOSTNAME") or "local", str),
         "log_level": value("LOG_LEVEL", "info", _level),
     }
@@ -133,6 +138,18 @@ def _profile(text: str) -> Profile:
     if text not in tuple(Profile):
         raise ValueError(f"give {' or '.join(Profile)}")
     return Profile(text)
+
+
+def _switch(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError("give true or false")
+    return text == "true"
+
+
+def _folder(text: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9][-A-Za-z0-9._]*)+", text):
+        raise ValueError("give the absolute path of a folder, such as /etc/kubernetes/countersign")
+    return text
 
 
 def _positive(text: str) -> timedelta:

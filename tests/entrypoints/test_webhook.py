@@ -10,7 +10,7 @@ import pytest
 from countersign.adapters.metrics import PrometheusMetrics
 from countersign.domain.answer import Answer
 from countersign.domain.request import Request
-from countersign.entrypoints import webhook as module
+from countersign.entrypoints import bodies
 from countersign.entrypoints.webhook import LONGEST, ReviewPath, allowance
 from countersign.wire.admission import MAX_REVIEW_BYTES
 from tests.support.webhook import Start, Webhook, review
@@ -212,7 +212,7 @@ SCOPE = {"type": "http", "path": "/validate", "method": "POST", "query_string": 
 
 
 def path(service: Never) -> ReviewPath:
-    return ReviewPath(nowhere, service=service, metrics=PrometheusMetrics(version="test"))
+    return ReviewPath(nowhere, service=service, metrics=PrometheusMetrics(version="test"), room=bodies.Room())
 
 
 async def posted(path: ReviewPath, *messages: dict[str, Any]) -> list[Any]:
@@ -246,7 +246,7 @@ async def test_a_body_in_pieces_is_put_together() -> None:
 
 
 async def test_large_bodies_share_a_bounded_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_BODIES_BYTES", 1000)
+    monkeypatch.setattr(bodies, "MAX_BODIES_BYTES", 1000)
     shared_path = path(Never())
     holding = asyncio.Event()
 

@@ -23,7 +23,7 @@ class PrometheusMetrics:
 
     def __init__(self, *, version: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no annotation for it
-        self._registry = CollectorRegistry()
+        self._registry = self.registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._registry.register(_Gauge("countersign_build_info", "The running version.", "version", lambda: {version: 1.0}))
         self._decisions = Counter(

@@ -14,8 +14,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from countersign.domain.answer import Answer
+from countersign.domain.authorize import Access, Deny, ResourceAccess
 from countersign.domain.document import Number, canonical
-from countersign.domain.request import Request
+from countersign.domain.identify import Agent
+from countersign.domain.request import Request, UserInfo
 
 _EXTRA: Final = "authentication.kubernetes.io/"
 _ACCOUNT: Final = "system:serviceaccount:"
@@ -46,6 +48,35 @@ def decision(request: Request, answer: Answer, *, now: datetime, milliseconds: f
         "dryRun": request.dry_run,
         "milliseconds": round(milliseconds, 3),
     }
+    return record | _credential(user)
+
+
+def denial(user: UserInfo, who: Agent, access: Access, opinion: Deny, *, now: datetime) -> dict[str, object]:
+    """The record of what an agent was denied before RBAC was asked. The API server asks as well where somebody only wonders (`kubectl auth can-i`)."""
+    record: dict[str, object] = {
+        "time": rfc3339(now),
+        "user": user.username,
+        "agents": list(who.identities),
+        "sponsors": list(who.sponsors),
+        "decision": "Deny",
+        "reason": opinion.ground.value,
+    }
+    if isinstance(access, ResourceAccess):
+        record["access"] = {
+            "verb": access.verb,
+            "group": access.group,
+            "version": access.version,
+            "resource": f"{access.resource}/{access.subresource}" if access.subresource else access.resource,
+            "namespace": access.namespace,
+            "name": access.name,
+        }
+    else:
+        record["access"] = {"verb": access.verb, "path": access.path}
+    return record | _credential(user)
+
+
+def _credential(user: UserInfo) -> dict[str, object]:
+    record: dict[str, object] = {}
     if user.username.startswith(_ACCOUNT):
         record["serviceAccount"] = user.username.removeprefix(_ACCOUNT).replace(":", "/", 1)
     for name, key in (("pod", "pod-name"), ("node", "node-name"), ("credential", "credential-id")):

@@ -20,7 +20,7 @@ def run_webhook(settings: Settings) -> int:
 async def _serve(settings: Settings) -> int:
     parts = build_webhook(settings)
     drain = Drain()
-    app = application(parts.review, parts.metrics, drain=drain, ready=[parts.certificate.ready])
+    app = application(parts.review, parts.metrics, drain=drain, ready=[parts.certificate.ready], access=parts.access)
     web = server(
         app,
         host=settings.listen_host,

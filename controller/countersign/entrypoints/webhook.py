@@ -9,7 +9,6 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -19,8 +18,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from countersign.domain.answer import Answer, Reason
 from countersign.domain.request import Request
+from countersign.entrypoints.access import PATH as ACCESS_PATH
+from countersign.entrypoints.access import AccessMetrics, AccessPath, AccessService
+from countersign.entrypoints.bodies import Bodies, ClientGoneError, Room, refuse, respond
 from countersign.entrypoints.protocol import Drain
-from countersign.wire.admission import MAX_REVIEW_BYTES, ReviewRefused, decode, encode
+from countersign.wire.admission import KIND, MAX_REVIEW_BYTES, ReviewRefused, decode, encode
 
 PATH: Final = "/validate"
 LONGEST: Final = 8.0
@@ -28,9 +30,6 @@ LONGEST: Final = 8.0
 
 GRACE: Final = 0.25
 """Seconds past its deadline that a service gets to say so itself, and to record it, before it is answered for."""
-
-MAX_BODIES_BYTES: Final = 64 * 1024 * 1024
-"""Bodies in the making, all together: whoever reaches the port could else fill our memory with large ones."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -59,10 +58,24 @@ class Metrics(Protocol):
         """The metrics as text, and its content type."""
 
 
-def application(service: ReviewService, metrics: Metrics, *, drain: Drain, ready: Sequence[Callable[[], str]] = ()) -> FastAPI:
-    """The webhook's application. `ready`: what must hold besides the service (the certificate), each as `ReviewService.ready`."""
+def application(
+    service: ReviewService,
+    metrics: Metrics,
+    *,
+    drain: Drain,
+    ready: Sequence[Callable[[], str]] = (),
+    access: tuple[AccessService, AccessMetrics] | None = None,
+) -> FastAPI:
+    """The webhook's application. `ready`: what must hold besides the service (the certificate), each as `ReviewService.ready`.
+
+    `access`: what answers /authorize, where the API server may ask it.
+    """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, telemetry={"tracing": False, "metrics": False, "logs": False})
-    app.add_middleware(ReviewPath, service=service, metrics=metrics)
+    room = Room()
+    if access is not None:
+        app.add_middleware(AccessPath, service=access[0], metrics=access[1], room=room)
+    app.add_middleware(ReviewPath, service=service, metrics=metrics, room=room)  # the last one added is the first one asked
+    paths = f"{PATH}, {ACCESS_PATH}" if access is not None else PATH
 
     @app.get("/livez")
     async def livez() -> Response:
@@ -84,31 +97,20 @@ def application(service: ReviewService, metrics: Metrics, *, drain: Drain, ready
     @app.exception_handler(HTTPStatus.NOT_FOUND)
     async def nothing_here(_request: object, _error: Exception) -> Response:
         return PlainTextResponse(
-            f"There are {PATH}, /livez, /readyz and /metrics here, and nothing else.", status_code=HTTPStatus.NOT_FOUND
+            f"There are {paths}, /livez, /readyz and /metrics here, and nothing else.", status_code=HTTPStatus.NOT_FOUND
         )
 
     return app
 
 
-@dataclass(slots=True)
-class _Room:
-    """Bytes of bodies that are still arriving."""
-
-    taken: int = 0
-
-
-class _ClientGoneError(Exception):
-    pass
-
-
 class ReviewPath:
     """POST /validate; whatever else goes on to the application."""
 
-    def __init__(self, app: ASGIApp, *, service: ReviewService, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, service: ReviewService, metrics: Metrics, room: Room) -> None:
         self._app = app
         self._service = service
         self._metrics = metrics
-        self._room = _Room()
+        self._bodies = Bodies(KIND, MAX_REVIEW_BYTES, room)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != PATH:
@@ -117,12 +119,11 @@ class ReviewPath:
         arrived = time.monotonic()
         self._metrics.received()
         try:
-            _check_head(scope)
-            request = decode(await self._body(receive))
+            self._bodies.check_head(scope)
+            request = decode(await self._bodies.read(receive))
         except ReviewRefused as refusal:
-            self._metrics.unreadable(refusal.status)
-            await _respond(send, refusal.status, b"text/plain; charset=utf-8", str(refusal).encode("utf-8", "backslashreplace"))
-        except _ClientGoneError:
+            await refuse(send, refusal, self._metrics.unreadable)
+        except ClientGoneError:
             return
         else:
             await self._answer(request, arrived + allowance(scope["query_string"]), send)
@@ -144,37 +145,9 @@ class ReviewPath:
             self._metrics.failed()
             _log.exception("review %s: refused, because deciding on it failed", request.uid)
             body = encode(request.uid, _FAILED)
-        await _respond(send, HTTPStatus.OK, b"application/json", body)
+        await respond(send, HTTPStatus.OK, b"application/json", body)
         if cancelled is not None:
             raise cancelled
-
-    async def _body(self, receive: Receive) -> bytes:
-        message = await receive()
-        if message["type"] == "http.request" and not message.get("more_body", False):
-            body: bytes = message.get("body", b"")
-            return _bounded(body)
-        return await self._long_body(message.get("body", b""), message["type"], receive)
-
-    async def _long_body(self, first: bytes, kind: str, receive: Receive) -> bytes:
-        chunks, size, room, more = [first], len(first), self._room, True
-        room.taken += size
-        try:
-            while more:
-                if kind == "http.disconnect":
-                    raise _ClientGoneError
-                if size > MAX_REVIEW_BYTES:
-                    raise _too_large()
-                if room.taken > MAX_BODIES_BYTES:
-                    raise ReviewRefused("Too many large reviews at once: send this one again.", HTTPStatus.TOO_MANY_REQUESTS)
-                message = await receive()
-                kind, more = message["type"], message.get("more_body", False) or message["type"] == "http.disconnect"
-                chunk: bytes = message.get("body", b"")
-                chunks.append(chunk)
-                size += len(chunk)
-                room.taken += len(chunk)
-        finally:
-            room.taken -= size
-        return _bounded(b"".join(chunks))
 
 
 def allowance(query: bytes) -> float:
@@ -189,38 +162,6 @@ def allowance(query: bytes) -> float:
 _TIMEOUT: Final = re.compile(rb"(?:^|&)timeout=((?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:h|ms|m|s))+)(?:&|$)")
 _PART: Final = re.compile(rb"([0-9.]+)(h|ms|m|s)")
 _UNITS: Final = {b"h": 3600.0, b"m": 60.0, b"s": 1.0, b"ms": 0.001}
-
-
-def _check_head(scope: Scope) -> None:
-    """Raises ReviewRefused for what cannot carry a review, before any of its body is read."""
-    if scope["method"] != "POST":
-        raise ReviewRefused(f"Only POST is answered here, not {scope['method'][:16]!a}.", HTTPStatus.METHOD_NOT_ALLOWED)
-    content_type = b""
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            content_type = value
-        elif name == b"content-length" and int(value) > MAX_REVIEW_BYTES:
-            raise _too_large()
-    if content_type != b"application/json" and content_type.partition(b";")[0].strip().lower() != b"application/json":
-        message = f"An AdmissionReview comes with the content type application/json, not {content_type[:64].decode('latin-1')!a}."
-        raise ReviewRefused(message, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
-
-
-def _bounded(body: bytes) -> bytes:
-    if len(body) > MAX_REVIEW_BYTES:
-        raise _too_large()
-    return body
-
-
-def _too_large() -> ReviewRefused:
-    message = f"This AdmissionReview is larger than {MAX_REVIEW_BYTES} bytes, which is more than a Kubernetes API server sends."
-    return ReviewRefused(message, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-
-
-async def _respond(send: Send, status: int, content_type: bytes, body: bytes) -> None:
-    headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 def _unable(code: HTTPStatus, why: str) -> Answer:
