@@ -13,6 +13,7 @@ from countersign.adapters.live import ApiLiveLook
 from countersign.adapters.requests import ApiRequests
 from countersign.adapters.store import ClusterStore
 from countersign.adapters.watch import Watches
+from countersign.domain.approval import MOST_APPROVALS
 from countersign.domain.errors import UnableError
 from countersign.domain.resources import Target
 from countersign.domain.statement import act_of
@@ -164,6 +165,23 @@ async def test_a_sound_look(look: ApiLiveLook, server: SimulatedApi) -> None:
     assert all("resourceVersion" not in asked.query for asked in server.asked), "a consistent read names no version"
     settings = [asked for asked in server.asked if asked.path.endswith(("/reviewers", "/agentidentities", "/protectedenvironments"))]
     assert all("PartialObjectMetadataList" in asked.headers["Accept"] for asked in settings)
+
+
+async def test_more_approvals_than_can_be_looked_at_refuse(look: ApiLiveLook, server: SimulatedApi, world: World) -> None:
+    """In one page, bounded by the API server, so that nobody fills our memory with them."""
+    request = change_request()
+    for number in range(2 * MOST_APPROVALS + 1):
+        world.create(
+            "approvals",
+            f"a-{number}",
+            spec={"changeRequest": request.meta.name, "reviewer": "bob", "decision": "Approve", "signature": "x"},
+        )
+    for asking in (look.look(Question((request.meta.name,)), timeout=5), look.count_approvals(request.meta.name, timeout=5)):
+        with pytest.raises(UnableError, match=f"more than {2 * MOST_APPROVALS} approvals"):
+            await asking
+    assert all(asked.query["limit"] == str(2 * MOST_APPROVALS) for asked in server.asked if asked.path.endswith("/approvals"))
+    world.delete("approvals", "a-0")
+    assert await look.count_approvals(request.meta.name, timeout=5) == 2 * MOST_APPROVALS
 
 
 @pytest.mark.parametrize("plural", LISTS)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from countersign.domain.approval import Phase, Standing, check, standing, tally
+from countersign.domain.approval import MOST_APPROVALS, Phase, Standing, check, standing, tally
 from countersign.domain.identify import Agent, Human, Machine
 from countersign.domain.request import UserInfo
 from countersign.domain.resources import (
@@ -419,6 +419,13 @@ REFUSED: list[Row] = [
     ("an approval's signature under a rejection", lambda: created(brought=replace(approval(ONE), verdict=Verdict.REJECT)), Fault.SIGNATURE),
     ("another text", lambda: created(brought=approval(ONE, text="x")), Fault.SIGNATURE),
     ("a malformed signature", lambda: created(brought=replace(approval(ONE), signature="x")), Fault.SIGNATURE),
+    ("a second time", lambda: created(approval(TWO, name="first"), request=TWO), Fault.AGAIN),
+    ("a second time, with another key", lambda: created(
+        person("bob", keys=(key_of("bob"), key_of("spare"))), approval(TWO, name="first"), request=TWO, brought=approval(TWO, key=key_of("spare"))
+    ), Fault.AGAIN),
+    ("one too many", lambda: created(
+        *(replace(approval(TWO, "carol", name="c"), meta=Meta(f"c-{number}", created=NOW)) for number in range(MOST_APPROVALS)), request=TWO
+    ), Fault.CROWDED),
     ("after expiry", lambda: created(now=ONE.expires_at), Fault.ENDED),
     ("after a rejection", lambda: created(approval(ONE, "carol", verdict=Verdict.REJECT)), Fault.ENDED),
     ("after the window has passed", lambda: created(approval(ONE, "carol", at=NOW), now=NOW + HOUR), Fault.ENDED),

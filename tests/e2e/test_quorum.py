@@ -76,8 +76,9 @@ def test_one_person_twice_is_one(story: Story, people: People, two_of_two: str) 
     request = story.ask("kiro", url)
     story.signed(request, people.dave)
     again = story.approve(request, people.dave_again, key="second", name=f"{request}-again")
-    assert again.ok, str(again)
-    assert len(story.approvals(request)) == 2
+    assert again.fault == "SignedAlready", str(again)
+    assert "has signed" in again.message
+    assert len(story.approvals(request)) == 1, "what adds nothing is not stored"
     reply = story.delete("kiro", url)
     assert reply.outcome == "Pending", str(reply)
     assert "(1 of 2, " in reply.message

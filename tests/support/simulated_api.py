@@ -107,6 +107,9 @@ class SimulatedApi:
             path, _, value = selector.partition("=")
             assert path == "spec.changeRequest"
             items = [item for item in items if item["spec"]["changeRequest"] == value]
+        limit = int(request.query.get("limit", "0")) or len(items)
+        more = {"continue": "more"} if len(items) > limit else {}
+        items = items[:limit]
         kind = f"{plural.capitalize()}List"
         if "as=PartialObjectMetadataList" in request.headers["Accept"]:
             kind = "PartialObjectMetadataList"
@@ -114,7 +117,7 @@ class SimulatedApi:
         elif plural not in OURS:
             for item in items:  # the built-in kinds' items bear neither, as in a real list
                 del item["kind"], item["apiVersion"]
-        return {"kind": kind, "apiVersion": "any", "metadata": {"resourceVersion": str(self.world.latest)}, "items": items}
+        return {"kind": kind, "apiVersion": "any", "metadata": {"resourceVersion": str(self.world.latest), **more}, "items": items}
 
     def _create(self, plural: str, body: Json) -> web.Response:
         try:

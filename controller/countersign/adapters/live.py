@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
+from countersign.domain.approval import MOST_APPROVALS
 from countersign.domain.classify import fixed_losses
 from countersign.domain.document import JsonObject, text
 from countersign.domain.errors import CountersignError, UnableError
@@ -22,6 +23,7 @@ from countersign.wire.errors import WireError
 from countersign.wire.lists import listed
 
 _METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_MOST_LISTED: Final = 2 * MOST_APPROVALS  # creation stops adding to them at half of that
 _OURS: Final = f"/apis/{GROUP}/{VERSION}"
 
 T = TypeVar("T")
@@ -118,9 +120,8 @@ class ApiLiveLook:
 
     async def count_approvals(self, request: str, *, timeout: float) -> int:
         """Raises UnableError."""
-        query = {"fieldSelector": f"spec.changeRequest={request}"}
         try:
-            return len(listed(await self._api.get(f"{_OURS}/approvals", query=query, accept=_METADATA, timeout=timeout)))
+            return len(listed(await self._approval_page(request, timeout, accept=_METADATA)))
         except (ApiError, WireError) as error:
             raise UnableError(f"the approvals could not be read ({error}).") from error
 
@@ -140,8 +141,15 @@ class ApiLiveLook:
         return await self._or_none(f"{_OURS}/changerequests/{name}", wire.parse_change_request, timeout)
 
     async def _approvals(self, name: str, timeout: float) -> tuple[Approval, ...]:
-        page = await self._api.get(f"{_OURS}/approvals", query={"fieldSelector": f"spec.changeRequest={name}"}, timeout=timeout)
-        return tuple(wire.parse_approval(item) for item in listed(page))
+        return tuple(wire.parse_approval(item) for item in listed(await self._approval_page(name, timeout)))
+
+    async def _approval_page(self, request: str, timeout: float, *, accept: str = "application/json") -> JsonObject:
+        """All approvals of a request in one page, which bounds what they can cost us. Raises ApiError, UnableError where there are more."""
+        query = {"fieldSelector": f"spec.changeRequest={request}", "limit": str(_MOST_LISTED)}
+        page = await self._api.get(f"{_OURS}/approvals", query=query, accept=accept, timeout=timeout)
+        if text(page, "metadata", "continue"):
+            raise UnableError(f"there are more than {_MOST_LISTED} approvals of {request}, which cannot all be looked at.")
+        return page
 
     async def _namespace(self, name: str, timeout: float) -> Namespace | None:
         return await self._or_none(_namespace_path(name), wire.parse_namespace, timeout) if name else None

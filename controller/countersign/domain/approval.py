@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from countersign.domain.identify import Agent, Human, Machine
 from countersign.domain.request import UserInfo
@@ -21,6 +22,9 @@ from countersign.domain.resources import (
 from countersign.domain.signing import ApprovalRefused, Fault, Vote, check_bearer, check_creator, check_request, prove, sponsors_now
 from countersign.domain.snapshot import Snapshot
 from countersign.domain.statement import act_of, timestamp
+
+MOST_APPROVALS: Final = 1000
+"""Of one request, so that counting is bounded: the earliest count. A person adds one at the most, and creation refuses what adds nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ def tally(
     keys: set[bytes] = set()
     refused: dict[str, str] = {}
     rejection = next((approval for approval in approvals if approval.verdict is Verdict.REJECT), None)
-    for approval in approvals:
+    for approval in approvals[:MOST_APPROVALS]:
         if approval.verdict is Verdict.REJECT:
             continue
         if approval.reviewer in votes:
@@ -158,7 +162,7 @@ def check(approval: Approval, request: ChangeRequest | None, creator: UserInfo, 
     # 1. The request: there, ours, as it was written, and still open.
     if request is None:
         raise ApprovalRefused(Fault.NO_REQUEST, f"There is no change request {approval.change_request!r}; copy the name from the refusal.")
-    check_request(request, snapshot)
+    statement = check_request(request, snapshot)
     # 2. Who brings it: the reviewer himself, a human.
     check_creator(approval, creator, snapshot)
     # 3. Whether this person may sign for this requester at all.
@@ -167,7 +171,7 @@ def check(approval: Approval, request: ChangeRequest | None, creator: UserInfo, 
     check_bearer(approval.reviewer, reviewer, request, snapshot, barred_people)
     assert reviewer is not None
     # 4. The signature over the statement, by a key that counts now.
-    key, public = prove(approval, reviewer, request, now)
+    key, public = prove(approval, reviewer, statement, now)
     vote = Vote(approval.meta.name, reviewer.meta.name, key.name, public.hardware, now)
     # 5. Whether it counts for any environment.
     _check_use(vote, _judged(request, snapshot, ()), snapshot)
@@ -182,7 +186,23 @@ def check(approval: Approval, request: ChangeRequest | None, creator: UserInfo, 
         raise ApprovalRefused(
             Fault.ENDED, f"The change request {request.meta.name} has ended: sign the one that came after it, {later.meta.name}."
         )
+    # 7. Whether it adds anything.
+    if approval.verdict is Verdict.APPROVE:
+        _check_adds(approval, request, state, len(snapshot.approvals.get(request.meta.name, ())))
     return vote
+
+
+def _check_adds(approval: Approval, request: ChangeRequest, state: Standing, present: int) -> None:
+    before = next((vote for vote in state.tally.votes if vote.reviewer == approval.reviewer), None)
+    if before is not None:
+        raise ApprovalRefused(
+            Fault.AGAIN,
+            f"{approval.reviewer} has signed {request.meta.name} already ({before.approval}); one person counts once. To withdraw it, reject.",
+        )
+    if present >= MOST_APPROVALS:
+        raise ApprovalRefused(
+            Fault.CROWDED, f"{request.meta.name} has {present} approvals, and no more are counted; reject it, and ask again."
+        )
 
 
 def _vote(
@@ -192,11 +212,11 @@ def _vote(
     created = approval.meta.created
     if created is None or created > request.expires_at:
         raise ApprovalRefused(Fault.LATE, f"It was created after the change request expired ({timestamp(request.expires_at)}).")
-    check_request(request, snapshot)
+    statement = check_request(request, snapshot)
     reviewer = snapshot.reviewers.get(approval.reviewer)
     check_bearer(approval.reviewer, reviewer, request, snapshot, barred_people)
     assert reviewer is not None
-    key, public = prove(approval, reviewer, request, now)
+    key, public = prove(approval, reviewer, statement, now)
     return Vote(approval.meta.name, reviewer.meta.name, key.name, public.hardware, created), public.blob
 
 

@@ -6,6 +6,7 @@ The rules are those of now: keys, reviewers, sponsors.
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from countersign.domain.errors import CountersignError
 from countersign.domain.identify import Agent, Human, Machine
@@ -38,6 +39,8 @@ class Fault(StrEnum):
     WEAK_KEY = "KeyNotAccepted"
     SIGNATURE = "SignatureRefused"
     LATE = "TooLate"
+    AGAIN = "SignedAlready"
+    CROWDED = "TooManyApprovals"
 
 
 class ApprovalRefused(CountersignError):
@@ -60,16 +63,19 @@ class Vote:
     at: datetime
 
 
-def check_request(request: ChangeRequest, snapshot: Snapshot) -> None:
+def check_request(request: ChangeRequest, snapshot: Snapshot) -> bytes:
+    """The statement, rebuilt: the bytes to verify signatures over. Raises ApprovalRefused."""
     if request.cluster.uid != snapshot.cluster.uid:
         raise ApprovalRefused(
             Fault.OTHER_CLUSTER, f"The change request {request.meta.name} is about another cluster ({request.cluster.uid})."
         )
-    if render(request) != request.statement:
+    rebuilt = render(request)
+    if rebuilt != request.statement:
         raise ApprovalRefused(
             Fault.TAMPERED,
             f"The statement in {request.meta.name} is not what its fields say; do not sign it, and tell your platform team.",
         )
+    return rebuilt.encode("ascii")
 
 
 def check_creator(approval: Approval, creator: UserInfo, snapshot: Snapshot) -> None:
@@ -114,8 +120,8 @@ def check_bearer(name: str, reviewer: Reviewer | None, request: ChangeRequest, s
                 continue
 
 
-def prove(approval: Approval, reviewer: Reviewer, request: ChangeRequest, now: datetime) -> tuple[ReviewerKey, PublicKey]:
-    """The registered key that signed, verified over the bytes rebuilt from the request's fields. Raises ApprovalRefused."""
+def prove(approval: Approval, reviewer: Reviewer, statement: bytes, now: datetime) -> tuple[ReviewerKey, PublicKey]:
+    """The registered key that signed, verified over the statement as `check_request` rebuilt it. Raises ApprovalRefused."""
     try:
         signature = parse_signature(approval.signature)
     except SignatureRefused as refusal:
@@ -127,7 +133,7 @@ def prove(approval: Approval, reviewer: Reviewer, request: ChangeRequest, now: d
         )
     namespace = APPROVE if approval.verdict is Verdict.APPROVE else REJECT
     try:
-        verify(signature, render(request).encode("ascii"), namespace)
+        verify(signature, statement, namespace)
     except SignatureRefused as refusal:
         raise ApprovalRefused(Fault.SIGNATURE, str(refusal), signature=refusal.reason) from refusal
     return key, public
@@ -135,16 +141,22 @@ def prove(approval: Approval, reviewer: Reviewer, request: ChangeRequest, now: d
 
 def _registered(signed_by: PublicKey, reviewer: Reviewer) -> tuple[ReviewerKey, PublicKey]:
     for key in reviewer.keys:
-        try:
-            public = parse_public_key(key.public_key)
-        except KeyRefused:
-            continue
-        if public.blob == signed_by.blob:
+        public = _readable(key.public_key)
+        if public is not None and public.blob == signed_by.blob:
             return key, public
     raise ApprovalRefused(
         Fault.UNKNOWN_KEY,
         f"The signature is by the key {signed_by.fingerprint}, which is not registered for {reviewer.meta.name}; sign with a registered key.",
     )
+
+
+@lru_cache(maxsize=4096)
+def _readable(line: str) -> PublicKey | None:
+    """Remembered, since each signature is held against every key of its reviewer."""
+    try:
+        return parse_public_key(line)
+    except KeyRefused:
+        return None
 
 
 def sponsors_now(request: ChangeRequest, snapshot: Snapshot) -> frozenset[str]:
