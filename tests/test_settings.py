@@ -52,7 +52,6 @@ def test_every_fault_is_reported_at_once_by_its_variable() -> None:
         ("MAX_OPEN_REQUESTS", "many"),
         ("AUTHORIZER", "yes"),
         ("AUTHORIZER_FOLDER", "etc/kubernetes"),
-        ("AUTHORIZER_FOLDER", "/etc/../kubernetes"),
         ("AUTHORIZER_FOLDER", "/etc/a'b"),
         ("LOG_LEVEL", "loud"),
     ],

@@ -8,6 +8,7 @@ from uuid import uuid4
 from countersign.adapters.accounts import AccountBook
 from countersign.adapters.api import KubernetesApi
 from countersign.adapters.authority import Authority, server_names
+from countersign.adapters.authorizer_files import ConfigMapFiles
 from countersign.adapters.census import Census, Sink
 from countersign.adapters.clock import SystemClock
 from countersign.adapters.definitions import PackagedDefinitions
@@ -89,6 +90,7 @@ def build_operator(settings: Settings) -> Operator:
         guards=guards,
         accounts=accounts,
         statuses=statuses,
+        authorizer=_authorizer_files(api, clock, settings) if settings.authorizer else None,
     )
     lifecycle = Lifecycle(
         api,
@@ -113,6 +115,10 @@ def build_operator(settings: Settings) -> Operator:
         census=Census(api, _sinks(store, statuses, accounts)),
         upkeep=Upkeep(store, protection, lifecycle, clock, metrics),
     )
+
+
+def _authorizer_files(api: KubernetesApi, clock: SystemClock, settings: Settings) -> ConfigMapFiles:
+    return ConfigMapFiles(api, clock, namespace=settings.namespace, webhook_url=settings.webhook_url, folder=settings.authorizer_folder)
 
 
 def _sinks(store: ClusterStore, statuses: StatusBoard, accounts: AccountBook) -> dict[str, Sink]:

@@ -147,7 +147,7 @@ def _switch(text: str) -> bool:
 
 
 def _folder(text: str) -> str:
-    if not re.fullmatch(r"(/[A-Za-z0-9][-A-Za-z0-9._]*)+", text):
+    if not re.fullmatch(r"(/[-A-Za-z0-9._]+)+", text):
         raise ValueError("give the absolute path of a folder, such as /etc/kubernetes/countersign")
     return text
 

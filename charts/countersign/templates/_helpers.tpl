@@ -98,6 +98,10 @@ spec:
           value: {{ join "," $root.Values.namespaceOwners | quote }}
         - name: COUNTERSIGN_PROFILE
           value: {{ $root.Values.profile | quote }}
+        - name: COUNTERSIGN_AUTHORIZER
+          value: {{ $root.Values.authorizer.enabled | quote }}
+        - name: COUNTERSIGN_AUTHORIZER_FOLDER
+          value: {{ $root.Values.authorizer.folder | quote }}
         - name: COUNTERSIGN_LOG_LEVEL
           value: {{ $root.Values.logLevel | quote }}
         - name: COUNTERSIGN_LISTEN

@@ -73,6 +73,11 @@ class Certificates(Protocol):
         """Make or renew the webhook's certificate; the CA bundle (PEM), empty where Countersign is being uninstalled. Raises ApiError."""
 
 
+class AuthorizerFiles(Protocol):
+    async def keep(self, identities: Sequence[AgentIdentity], ca_bundle: bytes) -> None:
+        """Bring the files by which the API server asks our authorizer up to date. Raises ApiError."""
+
+
 class Definitions(Protocol):
     async def ensure(self) -> None:
         """Bring our CRDs to the version of this package. Raises ApiError."""

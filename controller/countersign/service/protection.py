@@ -18,7 +18,7 @@ from countersign.domain.request import UserInfo
 from countersign.domain.resources import ProtectedEnvironment, Registration, Reviewer
 from countersign.domain.selfcheck import able_to_sign
 from countersign.domain.snapshot import Snapshot
-from countersign.service.keeping import Account, Accounts, Certificates, Condition, Definitions, Guards, Report, Statuses
+from countersign.service.keeping import Account, Accounts, AuthorizerFiles, Certificates, Condition, Definitions, Guards, Report, Statuses
 from countersign.service.ports import Api, ApiError, Clock, NotFoundError
 
 _log = logging.getLogger(__name__)
@@ -149,6 +149,7 @@ class Protection:
         guards: Guards,
         accounts: Accounts,
         statuses: Statuses,
+        authorizer: AuthorizerFiles | None = None,
     ) -> None:
         self._api = api
         self._clock = clock
@@ -157,6 +158,7 @@ class Protection:
         self._guards = guards
         self._accounts = accounts
         self._statuses = statuses
+        self._authorizer = authorizer
 
     async def reconcile(self, snapshot: Snapshot) -> Plan:
         """Guards before all else. Raises ApiError."""
@@ -168,6 +170,8 @@ class Protection:
         left_out = await self._guards.keep(identities, environments, bundle)
         made = plan(snapshot, self._accounts.all(), left_out, self._clock.now())
         await self.act(made)
+        if self._authorizer is not None:
+            await self._authorizer.keep(identities, bundle)
         return made
 
     async def act(self, made: Plan) -> None:
