@@ -16,12 +16,14 @@ class Reason(StrEnum):
     APPROVED = "Approved"  # allow: signed for
     COVERED = "CoveredByNamespace"  # allow: an approved deletion of the namespace covers it
     ACCEPTED = "Accepted"  # allow: an object of ours that is well formed
+    GLASS_BROKEN = "GlassBroken"  # allow: a human had announced to do without signatures
     PENDING = "Pending"  # refuse: waits for signatures
     REJECTED = "Rejected"  # refuse: a reviewer said no
     EXPIRED = "Expired"  # refuse: the round ended, a new one cannot be opened
     LIMITED = "Limited"  # refuse: too many requests wait for signatures already; nothing was opened
     DRY_RUN = "DryRun"  # refuse: would need signatures; nothing was written
     FORBIDDEN = "Forbidden"  # refuse: never allowed, signed for or not
+    LOCKED = "Locked"  # refuse: a guard was tampered with, and no human has lifted the lockdown yet
     INVALID = "Invalid"  # refuse: an object of ours that is not well formed, or a signature that does not count
     NO_TARGET = "NoTarget"  # refuse: what cannot be named cannot be signed for
     UNKNOWN = "UnknownRequest"  # refuse: a request we do not understand

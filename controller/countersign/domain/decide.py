@@ -7,7 +7,8 @@ from typing import Final, TypeAlias
 from countersign.domain.answer import Reason
 from countersign.domain.approval import Phase, Standing, standing
 from countersign.domain.classify import Deletion, GuardedChange, Relabelling, Setting, fixed_losses
-from countersign.domain.identify import Agent, Requester
+from countersign.domain.emergency import glass_is_broken, lockdown_in
+from countersign.domain.identify import Agent, Human, Requester
 from countersign.domain.protect import Environments, Hold, hold, losing, matching, may_be_own_work
 from countersign.domain.request import Operation, UserInfo
 from countersign.domain.resources import ChangeRequest, Losses, Mode, Namespace, ProtectedEnvironment
@@ -68,28 +69,34 @@ def decide(facts: Facts) -> Verdict:
     """
     1. What no signature can allow: agents writing to our settings.
     2. What no environment holds back from this requester.
-    3. The requester's own fresh namespace.
-    4. What is signed for: this act, or the deletion of the namespace it lies in.
-    5. What only environments in Audit mode would hold back.
-    6. Everything else is refused; what cannot be named again cannot be signed for.
+    3. A lockdown: nothing of an agent passes that an environment enforces. Broken glass: everything of a human does.
+    4. The requester's own fresh namespace.
+    5. What is signed for: this act, or the deletion of the namespace it lies in.
+    6. What only environments in Audit mode would hold back.
+    7. Everything else is refused; what cannot be named again cannot be signed for.
     """
-    if isinstance(facts.change, Setting) and isinstance(facts.who, Agent):  # 1
+    if isinstance(facts.change, Setting) and isinstance(facts.who, Agent) and facts.who.guise is None:  # 1
         return Withhold(Reason.FORBIDDEN, sentence=_AGENT_ON_SETTINGS)
     if not facts.held.held:  # 2
         return Permit(Reason.EXCEPTED if facts.held.excepted else Reason.NOT_HELD, facts.held.excepted)
+    enforcing = tuple(environment for environment in facts.held.held if environment.mode is Mode.ENFORCE)
+    if enforcing and isinstance(facts.who, Agent) and lockdown_in(facts.snapshot):  # 3
+        return Withhold(Reason.LOCKED, enforcing)
+    if isinstance(facts.who, Human) and glass_is_broken(facts.snapshot, facts.now):
+        return Permit(Reason.GLASS_BROKEN, facts.held.held)
     remaining = tuple(environment for environment in facts.held.held if not _is_own_work(environment, facts))
-    if not remaining:  # 3
+    if not remaining:  # 4
         return Permit(Reason.OWN_WORK, facts.held.held)
     enforced = tuple(environment for environment in remaining if environment.mode is Mode.ENFORCE)
     current = current_round(act_now(facts), facts.snapshot)
     state = _standing(current, facts, enforced) if current else None
-    if current and state and state.phase is Phase.USABLE and _holds_all(state, enforced):  # 4
+    if current and state and state.phase is Phase.USABLE and _holds_all(state, enforced):  # 5
         return Permit(Reason.APPROVED, enforced, current, state)
     if covering := _covering(facts, enforced):
         return Permit(Reason.COVERED, enforced, *covering)
-    if not enforced:  # 5
+    if not enforced:  # 6
         return Permit(Reason.AUDIT, remaining)
-    if isinstance(facts.change, Setting) and facts.change.generated:  # 6
+    if isinstance(facts.change, Setting) and facts.change.generated:  # 7
         return Withhold(Reason.FORBIDDEN, enforced, sentence=_GENERATED)
     return _withhold(facts, enforced, current, state)
 
@@ -98,9 +105,9 @@ def holding(change: GuardedChange, who: Requester, user: UserInfo, snapshot: Sna
     """The environments that hold back a deletion or a relabelling; settings are judged in `register.py`. Raises UnableError."""
     match change:
         case Deletion():
-            return hold(matching(change, snapshot), who, user)
+            return hold(matching(change, snapshot), who, user, snapshot.directory)
         case Relabelling():
-            return hold(losing(change, snapshot), who, user)
+            return hold(losing(change, snapshot), who, user, snapshot.directory)
         case Setting():
             raise TypeError("settings have rules of their own")
 
@@ -156,8 +163,8 @@ def current_round(digest: str, snapshot: Snapshot) -> ChangeRequest | None:
 
 
 def _is_own_work(environment: ProtectedEnvironment, facts: Facts) -> bool:
-    if not isinstance(facts.change, Deletion):
-        return False
+    if not isinstance(facts.change, Deletion) or (isinstance(facts.who, Agent) and facts.who.guise):
+        return False  # what an agent did under another's name bears that name, too
     if facts.losses is not None and facts.losses.volumes != 0:
         return False
     return may_be_own_work(environment, facts.change, facts.created, facts.user, facts.now)

@@ -13,7 +13,7 @@ from countersign.domain.approval import Standing
 from countersign.domain.identify import Agent, Human, Machine, Requester
 from countersign.domain.limits import Full
 from countersign.domain.names import GROUP
-from countersign.domain.resources import ChangeRequest, Target
+from countersign.domain.resources import ChangeRequest, Lockdown, Target
 from countersign.domain.sshsig import APPROVE
 
 POLL_SECONDS: Final = 60
@@ -116,6 +116,23 @@ def limited(case: Case, full: Full) -> Answer:
     )
 
 
+def locked(case: Case, lockdown: Lockdown | None) -> Answer:
+    """For agents alone: people are not held by a lockdown."""
+    incident, since = (lockdown.incident, _minute(lockdown.since)) if lockdown else ("unknown", "now")
+    return Answer(
+        allowed=False,
+        reason=Reason.LOCKED,
+        message=(
+            f"LOCKED DOWN, {case.untouched}: {case.thing}. A guard of this cluster was tampered with (incident {incident}, {since}), "
+            "so nothing of this kind is let through for any agent, signed for or not.\n"
+            "This is not a permission problem, and asking again does not help: only people end it. Attempts by another route are held and recorded too.\n"
+            "Next step: tell the person you work for that the cluster is locked down, with the number of the incident, and end this task here.\n"
+            "State: kubectl get protectedenvironments.kube-countersign.dev default -o jsonpath='{.status.lockdown}'   (at most once a minute)"
+        ),
+        causes=(*_causes("Locked", "", human=True), ("incident", incident)),
+    )
+
+
 def forbidden(case: Case, sentence: str) -> Answer:
     return Answer(
         allowed=False,
@@ -163,7 +180,7 @@ def unable(sentence: str) -> Answer:
 def _next_steps(case: Case, request: ChangeRequest, state: Standing | None) -> tuple[str, ...]:
     name = request.meta.name
     match case.who:
-        case Agent() | Machine():
+        case Agent(guise=None | Machine()) | Machine():
             return (
                 "This is not a permission problem: changing RBAC or identity does not help, and signatures by agents or their sponsors do not count. "
                 "Attempts by another route are held and recorded too.",
@@ -171,7 +188,7 @@ def _next_steps(case: Case, request: ChangeRequest, state: Standing | None) -> t
                 f"State: kubectl get {_RESOURCE} {name} -o jsonpath='{{.status.outcome}}'   (at most once a minute)",
                 "Pending: come back later. Approved: send this same request again. Rejected or Expired: stop; the reason is in .status.message.",
             )
-        case Human():
+        case Human() | Agent():
             able = ", ".join(state.tally.eligible) if state and state.tally.eligible else "see .status.eligibleReviewers"
             return (
                 f"Who can sign: {able}. They do it with kubectl and their SSH key:",

@@ -6,8 +6,8 @@ from typing import Final, TypeAlias
 
 from countersign.domain import weakening
 from countersign.domain.classify import ENVIRONMENTS, IDENTITIES, REVIEWERS, Setting
-from countersign.domain.identify import Requester, matches, shown
-from countersign.domain.protect import Hold, given_a_voice, hold, registration_is_closed
+from countersign.domain.identify import Agent, Requester, matches, shown
+from countersign.domain.protect import Hold, asker, given_a_voice, hold, registration_is_closed
 from countersign.domain.request import Operation, UserInfo
 from countersign.domain.resources import AgentIdentity, ProtectedEnvironment, Reviewer, ReviewerKey
 from countersign.domain.snapshot import Snapshot
@@ -40,15 +40,18 @@ def setting_hold(
     """What holds back one change to a setting; `old` and `new` are the parsed objects."""
     match old, new:
         case (ProtectedEnvironment() as before, None) if change.kind == ENVIRONMENTS:
-            return SettingHold(hold((before,), who, user), ("an environment is deleted",))
+            return SettingHold(hold((before,), who, user, snapshot.directory), ("an environment is deleted",))
         case (ProtectedEnvironment() as before, ProtectedEnvironment() as after) if change.kind == ENVIRONMENTS:
             weaker = weakening.of_environment(before, after)
-            return SettingHold(hold((before,), who, user), weaker) if weaker else _FREE
+            if weakening.LIFTS in weaker:
+                return SettingHold(Hold((before,), ()), weaker)  # whoever asks, `except` or not: it takes a second human
+            return SettingHold(hold((before,), who, user, snapshot.directory), weaker) if weaker else _FREE
         case (AgentIdentity(), None) if change.kind == IDENTITIES:
-            return SettingHold(hold(tuple(snapshot.environments.values()), who, user), ("an agent is no longer recognised",))
+            everything = tuple(snapshot.environments.values())
+            return SettingHold(hold(everything, who, user, snapshot.directory), ("an agent is no longer recognised",))
         case (AgentIdentity() as before, AgentIdentity() as after) if change.kind == IDENTITIES:
             weaker = weakening.of_identity(before, after)
-            return SettingHold(hold(tuple(snapshot.environments.values()), who, user), weaker) if weaker else _FREE
+            return SettingHold(hold(tuple(snapshot.environments.values()), who, user, snapshot.directory), weaker) if weaker else _FREE
         case (Reviewer() | None as before, Reviewer() as after) if change.kind == REVIEWERS:
             return _registration(before, after, who, user, snapshot)
         case (Reviewer(), None) if change.kind == REVIEWERS and change.operation is Operation.DELETE:
@@ -104,10 +107,10 @@ def _registration(before: Reviewer | None, after: Reviewer, who: Requester, user
     weaker = weakening.of_reviewer(before, after)
     if not weaker or not registration_is_closed(snapshot):
         unbarred = weakening.frees_a_sponsor(before, after, snapshot.identities.values())
-        return SettingHold(hold(tuple(snapshot.environments.values()), who, user), unbarred) if unbarred else _FREE
+        return SettingHold(hold(tuple(snapshot.environments.values()), who, user, snapshot.directory), unbarred) if unbarred else _FREE
     default = snapshot.default
     if default is None:
         return SettingHold(Hold((), ()), weaker, closed_for_good=True)
-    if any(matches(subject, user) for subject in default.exceptions):
+    if any(matches(subject, user) for subject in default.exceptions) and not isinstance(asker(default, who, user, snapshot.directory), Agent):
         return SettingHold(Hold((), (default,)), weaker)
     return SettingHold(Hold(given_a_voice(after, snapshot), ()), weaker)

@@ -184,8 +184,30 @@ class ApprovalRules:
 
 
 @dataclass(frozen=True, slots=True)
+class Lockdown:
+    """A guard was tampered with: until people lift `incident`, nothing guarded is let through for an agent. `what` is a sentence."""
+
+    incident: str
+    since: datetime
+    guard: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Glass:
+    """An announcement that a human does without signatures for a while, from `since` on; `by` is a username."""
+
+    since: datetime
+    by: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class ProtectedEnvironment:
-    """A set of namespaces (by `selector`, less `exclude`) and the listed kinds in them; `resources` adds to the built-in kinds."""
+    """A set of namespaces (by `selector`, less `exclude`) and the listed kinds in them; `resources` adds to the built-in kinds.
+
+    `glass`, `lockdown` (from its status, which the operator alone writes) and `lockdown_lifted` (an incident) are those of `default`.
+    """
 
     meta: Meta
     protect_from: ProtectFrom
@@ -197,6 +219,9 @@ class ProtectedEnvironment:
     approvals: ApprovalRules = ApprovalRules()
     registration: Registration | None = None
     resources: tuple[GroupResource, ...] = ()
+    lockdown_lifted: str = ""
+    lockdown: Lockdown | None = None
+    glass: Glass | None = None
     when_impersonated: WhenImpersonated = WhenImpersonated.REPORT
 
     @property

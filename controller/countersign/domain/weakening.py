@@ -1,6 +1,7 @@
 """Which part of a change to our settings takes protection away (invariant 10). An empty answer: it only adds."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from countersign.domain.identify import glob
 from countersign.domain.resources import (
@@ -14,6 +15,8 @@ from countersign.domain.resources import (
     Subject,
     SubjectKind,
 )
+
+LIFTS: Final = "a lockdown is lifted"
 
 
 def of_environment(old: ProtectedEnvironment, new: ProtectedEnvironment) -> tuple[str, ...]:
@@ -30,9 +33,16 @@ def of_environment(old: ProtectedEnvironment, new: ProtectedEnvironment) -> tupl
         ("software keys may sign", old.approvals.hardware_keys_only and not new.approvals.hardware_keys_only),
         ("an approval may be used for longer", new.approvals.use_within > old.approvals.use_within),
         ("fewer kinds are guarded", _adds(new.resources, old.resources)),
+        ("whom agents could become count as agents no more", old.widens and not new.widens),
         ("registration opens again", old.registration is Registration.CLOSED and new.registration is not Registration.CLOSED),
+        (LIFTS, lifts_lockdown(old, new)),
     )
     return tuple(phrase for phrase, weaker in rules if weaker)
+
+
+def lifts_lockdown(old: ProtectedEnvironment, new: ProtectedEnvironment) -> bool:
+    """Whether another incident is named as over, whatever it is: nobody may say so ahead of its time either."""
+    return bool(new.lockdown_lifted) and new.lockdown_lifted != old.lockdown_lifted
 
 
 def of_identity(old: AgentIdentity, new: AgentIdentity) -> tuple[str, ...]:

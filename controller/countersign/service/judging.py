@@ -9,6 +9,7 @@ from countersign.domain.answer import Reason
 from countersign.domain.classify import NAMESPACES, REVIEWERS, Deletion, GuardedChange, Relabelling, Setting
 from countersign.domain.decide import Facts, Verdict, Withhold, act_now, act_of_home, current_round, decide, holding, operation_of
 from countersign.domain.document import text
+from countersign.domain.emergency import glass_faults
 from countersign.domain.identify import Agent, Requester
 from countersign.domain.protect import Hold, registration_is_closed
 from countersign.domain.register import SettingHold, notes, setting_hold
@@ -37,6 +38,7 @@ class Terms:
 
     cool_off: timedelta
     our_namespace: str
+    glass_ahead: timedelta = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Judge:
         else:
             held, closed_for_good = holding(change, who, request.user, snapshot), False
         facts = Facts(
-            who=who,
+            who=snapshot.directory.counted(request.user) if any(environment.widens for environment in held.held) else who,
             user=request.user,
             change=change,
             snapshot=snapshot,
@@ -89,6 +91,10 @@ class Judge:
         if old is not None and findings.errors:
             known = set(self._check(old, snapshot, now, request.user).errors)
             findings = Findings(tuple(error for error in findings.errors if error not in known), findings.warnings)
+        if isinstance(new, ProtectedEnvironment):
+            before = old if isinstance(old, ProtectedEnvironment) else None
+            faults = glass_faults(before, new, who, request.user, now, self._terms.glass_ahead)
+            findings = replace(findings, errors=(*findings.errors, *faults))
         told = tuple(f"countersign: {note}" for note in notes(old, new, result.weaker))
         return result.hold, replace(findings, warnings=(*findings.warnings, *told)), result.closed_for_good
 

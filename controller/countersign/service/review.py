@@ -24,6 +24,7 @@ from countersign.domain.classify import (
 )
 from countersign.domain.decide import Facts, Permit, Withhold, operation_of
 from countersign.domain.document import text
+from countersign.domain.emergency import lockdown_in
 from countersign.domain.errors import CountersignError, UnableError
 from countersign.domain.limits import Full
 from countersign.domain.record import decision
@@ -169,6 +170,8 @@ class Review:
         facts = judged.facts
         case = refusal.Case(facts.who, operation_of(facts.change), facts.change.target, facts.snapshot.cluster.name)
         current = verdict.request
+        if verdict.reason is Reason.LOCKED:
+            return with_context(request, facts.snapshot, verdict, answer=refusal.locked(case, lockdown_in(facts.snapshot)))
         if verdict.reason is Reason.FORBIDDEN:
             return with_context(request, facts.snapshot, verdict, answer=refusal.forbidden(case, verdict.sentence))
         if verdict.reason is Reason.REJECTED and current is not None:

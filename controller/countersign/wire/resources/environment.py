@@ -3,13 +3,24 @@
 from datetime import timedelta
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from countersign.domain.document import JsonObject
+from countersign.domain.document import JsonObject, mapping
 from countersign.domain.durations import render_duration
 from countersign.domain.names import DEFAULT_ENVIRONMENT
 from countersign.domain.request import GroupResource
-from countersign.domain.resources import ApprovalRules, Mode, ProtectedEnvironment, ProtectFrom, Registration, Requirement, Selector
+from countersign.domain.resources import (
+    ApprovalRules,
+    Glass,
+    Lockdown,
+    Mode,
+    ProtectedEnvironment,
+    ProtectFrom,
+    Registration,
+    Requirement,
+    Selector,
+)
+from countersign.wire.errors import WireError
 from countersign.wire.resources.base import (
     API_GROUP,
     ATOMIC,
@@ -23,6 +34,8 @@ from countersign.wire.resources.base import (
     StrictBool,
     StrictInt,
     Team,
+    Time,
+    Username,
     list_map,
     read,
     rule,
@@ -118,6 +131,32 @@ class ResourceModel(Closed):
     ]
 
 
+Incident = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+
+
+class GlassModel(Closed):
+    """An announcement that people do without signatures."""
+
+    since: Annotated[Time, Field(alias="from", description="From when on; it lasts one hour.")]
+    by: Annotated[Username, Field(description="Your own username.")]
+    why: Annotated[str, Field(min_length=10, max_length=500, description="Why, for everybody to read.")]
+
+    def glass(self) -> Glass:
+        return Glass(self.since, self.by, self.why)
+
+
+class LockdownModel(Closed):
+    """A guard was tampered with: nothing guarded is let through for an agent until spec.lockdownLifted names the incident."""
+
+    incident: Annotated[Incident, Field(description="What to name in spec.lockdownLifted, once people have looked into it.")]
+    since: Annotated[Time, Field(description="When it was noticed.")]
+    guard: Annotated[str, Field(max_length=300, description="Which guard.")]
+    what: Annotated[str, Field(max_length=1000, description="What had happened to it.")]
+
+    def lockdown(self) -> Lockdown:
+        return Lockdown(self.incident, self.since, self.guard, self.what)
+
+
 class ProtectedEnvironmentSpec(Closed):
     """What is protected, from whom, by how many signatures."""
 
@@ -157,6 +196,20 @@ class ProtectedEnvironmentSpec(Closed):
             "Closed, for good: registering one is a guarded change. The operator closes it."
         ),
     ] = None
+    lockdown_lifted: Annotated[
+        Incident | None,
+        Field(
+            description=f"Only in the environment {DEFAULT_ENVIRONMENT!r}. The incident (status.lockdown.incident) that people have looked into: "
+            "its lockdown ends. A guarded change for everybody: a second human signs for it."
+        ),
+    ] = None
+    glass: Annotated[
+        GlassModel | None,
+        Field(
+            description=f"Only in the environment {DEFAULT_ENVIRONMENT!r}, set by a human: for one hour people (never agents) do without "
+            "signatures. Announced ahead, and told to everybody. To end it, take it out."
+        ),
+    ] = None
     resources: Annotated[
         tuple[ResourceModel, ...],
         Field(
@@ -165,10 +218,22 @@ class ProtectedEnvironmentSpec(Closed):
             json_schema_extra=list_map("group", "resource"),
         ),
     ] = ()
+    when_agents_can_impersonate: Annotated[
+        WhenImpersonated,
+        Field(
+            description="Report: agents that could become somebody else are told of (AgentIdentity, condition Held). "
+            "Widen: everyone whom an agent could become is held back here as that agent would be, but for the cluster's own controllers. "
+            "Going back to Report is a guarded change."
+        ),
+    ] = WhenImpersonated.REPORT
 
 
 class ProtectedEnvironmentStatus(Status):
-    """What the operator has seen of this environment."""
+    """What the operator has seen of this environment. Of it only `lockdown` is decided by, and it can only hold back."""
+
+    lockdown: Annotated[
+        LockdownModel | None, Field(description=f"Only in the environment {DEFAULT_ENVIRONMENT!r}: the last one, lifted or not.")
+    ] = None
 
 
 PROTECTED_ENVIRONMENT = Kind(
@@ -186,6 +251,11 @@ PROTECTED_ENVIRONMENT = Kind(
             ".spec.registration",
         ),
         rule(
+            f"self.metadata.name == '{DEFAULT_ENVIRONMENT}' || !(has(self.spec.lockdownLifted) || has(self.spec.glass))",
+            f"lockdownLifted and glass are settings of the environment '{DEFAULT_ENVIRONMENT}' alone; leave them out here",
+            ".spec",
+        ),
+        rule(
             "!has(oldSelf.spec.registration) || oldSelf.spec.registration != 'Closed' || "
             "(has(self.spec.registration) && self.spec.registration == 'Closed')",
             "registration is closed for good; leave registration: Closed in place (chart value default.registration=Closed)",
@@ -199,6 +269,7 @@ PROTECTED_ENVIRONMENT = Kind(
         Column("Teams", ".spec.approvals.teams", "Whose signatures count."),
         Column("Use-Within", ".spec.approvals.useWithin", "How long signatures may be used.", wide=True),
         Column("Own-Work", ".spec.ownWork", "How long an agent's own namespaces are its own.", wide=True),
+        Column("When-Impersonated", ".spec.whenAgentsCanImpersonate", "What becomes of whom agents could become.", wide=True),
         Column("Registration", ".spec.registration", "Whether Reviewers may still register freely.", wide=True),
         Column(
             "Satisfiable", '.status.conditions[?(@.type=="Satisfiable")].status', "Whether enough people are registered who could sign."
@@ -222,4 +293,21 @@ def parse_environment(obj: JsonObject) -> ProtectedEnvironment:
         approvals=spec.approvals.rules(),
         registration=spec.registration,
         resources=tuple(GroupResource(each.group, each.resource) for each in spec.resources),
+        when_impersonated=spec.when_agents_can_impersonate,
+        lockdown_lifted=spec.lockdown_lifted or "",
+        lockdown=_lockdown(obj),
+        glass=spec.glass.glass() if spec.glass else None,
     )
+
+
+def _lockdown(obj: JsonObject) -> Lockdown | None:
+    """The one thing that is read of a status: only the operator writes it (policy `countersign-records`). Raises WireError."""
+    written = mapping(obj, "status").get("lockdown")
+    if written is None:
+        return None
+    try:
+        return LockdownModel.model_validate(written).lockdown()
+    except ValidationError as error:
+        raise WireError(
+            f"{PROTECTED_ENVIRONMENT.resource}: status.lockdown cannot be read; the operator writes it anew once it is removed"
+        ) from error
