@@ -26,6 +26,7 @@ from countersign.domain.document import JsonObject
 from countersign.domain.names import GROUP
 from countersign.domain.names import VERSION as API_VERSION
 from countersign.domain.resources import Target
+from countersign.service.drift import Drift
 from countersign.service.keeping import Notice
 from countersign.service.lifecycle import Keeping, Lifecycle
 from countersign.service.protection import Protection
@@ -113,7 +114,7 @@ def build_operator(settings: Settings) -> Operator:
         notices=notices,
         metrics=metrics,
         census=Census(api, _sinks(store, statuses, accounts)),
-        upkeep=Upkeep(store, protection, lifecycle, clock, metrics),
+        upkeep=Upkeep(store, protection, lifecycle, clock, metrics, watchers=(Drift(api, notices, metrics),)),
     )
 
 

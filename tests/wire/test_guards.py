@@ -249,7 +249,7 @@ class TestTheConfiguration:
         bindings = {guard.name: guard.body["spec"] for guard in ALL if guard.kind == "ValidatingAdmissionPolicyBinding"}
         assert set(bindings) == policies
         assert {name: spec["validationActions"] for name, spec in bindings.items()} == {
-            name: ["Audit"] if name == "countersign-label" else ["Deny"] for name in policies
+            name: {"countersign-label": ["Audit"], "countersign-leaving": ["Warn", "Audit"]}.get(name, ["Deny"]) for name in policies
         }
         assert all("resourceNames" not in str(guard.body) for guard in ALL)
 
@@ -260,6 +260,70 @@ class TestTheConfiguration:
     def test_the_same_twice(self) -> None:
         shuffled = guards(SITE, tuple(reversed(IDENTITIES)), (GOLD, PAYMENTS, DEFAULT))
         assert shuffled == ALL
+
+
+class TestLeavingAnEnvironment:
+    """A warning, whoever asks: what takes the label away may be somebody else's mutating policy."""
+
+    @pytest.mark.parametrize("user", [ALICE, KIRO, DEPLOYER, ADMIN])
+    @pytest.mark.parametrize("sub", ["", "/status", "/finalize"])
+    @pytest.mark.parametrize("after", [{}, None, {"team": "payments"}, {"team": "payments", "tier": "dev"}])
+    def test_is_told_to_everybody_and_refused_to_nobody_here(self, user: str, sub: str, after: Mapping[str, str] | None) -> None:
+        ask = Ask(user, "UPDATE", f"namespaces{sub}", object=namespace(labels=after), old=namespace(labels=PROD))
+        assert self.warnings(ask) == ["This change takes the namespace out of a ProtectedEnvironment."]
+        assert annotations(self.policies(), ask) == {"left": "payments"}
+
+    def test_of_all_environments_that_it_leaves(self) -> None:
+        both = {"team": "payments", "tier": "prod", "gold": "1"}
+        more = ProtectedEnvironment(Meta("shiny"), ProtectFrom.AGENTS, Selector(match_expressions=(Requirement("gold", "Exists"),)))
+        built = guards(SITE, IDENTITIES, (DEFAULT, PAYMENTS, more))
+        ask = Ask(ALICE, "UPDATE", "namespaces", object=namespace(labels={}), old=namespace(labels=both))
+        assert annotations(self.policies(built), ask) == {"left": "payments, shiny"}
+
+    @pytest.mark.parametrize(
+        ("user", "before", "after"),
+        [
+            (ALICE, PROD, {**PROD, "a": "1"}),
+            (ALICE, {}, PROD),
+            (ALICE, {"a": "1"}, {}),
+            (NAMESPACE_CONTROLLER, PROD, {}),
+            ("system:kube-controller-manager", PROD, {}),
+        ],
+    )
+    def test_is_not_what_this_is(self, user: str, before: Mapping[str, str], after: Mapping[str, str]) -> None:
+        ask = Ask(user, "UPDATE", "namespaces", object=namespace(labels=after), old=namespace(labels=before))
+        assert self.warnings(ask) == []
+        assert "left" not in annotations(self.policies(), ask)
+
+    def test_where_no_environment_goes_by_labels_there_is_no_such_policy(self) -> None:
+        assert self.policies(AGENTS_ONLY) == []
+
+    def test_many_environments_are_dealt_over_expressions_that_the_api_server_takes(self) -> None:
+        names = tuple(f"n{index}" + "x" * 50 for index in range(256))
+        many = [
+            ProtectedEnvironment(Meta(f"e{index}"), ProtectFrom.AGENTS, Selector({"team": f"t{index}"}), exclude=names)
+            for index in range(20)
+        ]
+        too_large = ProtectedEnvironment(
+            Meta("huge"),
+            ProtectFrom.AGENTS,
+            Selector(
+                match_expressions=tuple(Requirement(f"k{index}", "In", tuple(f"v{n}" * 12 for n in range(64))) for index in range(32))
+            ),
+        )
+        [policy] = [guard for guard in self.policies(guards(SITE, (), (*many, too_large))) if guard.kind == "ValidatingAdmissionPolicy"]
+        lengths = [len(variable["expression"]) for variable in policy.body["spec"]["variables"]]
+        assert len(lengths) > 3
+        assert max(lengths) < 100_000
+        assert '"huge"' not in str(policy.body)
+        ask = Ask(ALICE, "UPDATE", "namespaces", object=namespace(labels={}), old=namespace(labels={"team": "t19"}))
+        assert annotations([policy], ask) == {"left": "e19"}
+
+    def policies(self, built: tuple[Guard, ...] = ALL) -> list[Guard]:
+        return [guard for guard in built if guard.name == "countersign-leaving"]
+
+    def warnings(self, ask: Ask) -> list[str]:
+        return refusals(self.policies(), ask)
 
 
 OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "1"}

@@ -20,6 +20,20 @@ class UpkeepMetrics:
         self._last = Gauge(
             "countersign_operator_last_success_timestamp_seconds", "When a round of upkeep last went through.", registry=self._registry
         )
+        self._left = Counter(
+            "countersign_namespaces_left_total",
+            "Namespaces that were in an environment and are not any more, by the environment.",
+            ["environment"],
+            registry=self._registry,
+        )
+        self._weakened = Counter(
+            "countersign_protection_weakened_total",
+            "Changes seen that took protection away, or registered a key, by the kind that was changed.",
+            ["kind"],
+            registry=self._registry,
+        )
+        for kind in ("agentidentities", "protectedenvironments", "reviewers"):
+            self._weakened.labels(kind)
         for result in ("done", "failed"):
             self._rounds.labels(result)
 
@@ -28,6 +42,12 @@ class UpkeepMetrics:
 
     def repaired(self, guard: str) -> None:
         self._repairs.labels(guard).inc()
+
+    def left(self, environment: str) -> None:
+        self._left.labels(environment).inc()
+
+    def weakened(self, kind: str) -> None:
+        self._weakened.labels(kind).inc()
 
     def reconciled(self, *, done: bool, timestamp: float) -> None:
         self._rounds.labels("done" if done else "failed").inc()

@@ -9,6 +9,7 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 LABEL_AGENT: Final = f"{GROUP}/agent"
 LABEL_PROTECTED: Final = f"{GROUP}/protected"
 ANNOTATION_CREATED_BY: Final = f"{GROUP}/created-by"
+ANNOTATION_ENVIRONMENTS: Final = f"{GROUP}/environments"
 ANNOTATION_REASON: Final = f"{GROUP}/reason"
 
 DEFAULT_ENVIRONMENT: Final = "default"

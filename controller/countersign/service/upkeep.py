@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from datetime import datetime
 from typing import Final, Protocol, TypeVar
 
@@ -37,12 +37,22 @@ class UpkeepMeter(Protocol):
 class Upkeep:
     """`protection` goes first: status may be late, guards may not. The failure of one does not keep the other back."""
 
-    def __init__(self, state: State, protection: Reconciler, lifecycle: Scheduled, clock: Clock, meter: UpkeepMeter) -> None:
+    def __init__(
+        self,
+        state: State,
+        protection: Reconciler,
+        lifecycle: Scheduled,
+        clock: Clock,
+        meter: UpkeepMeter,
+        *,
+        watchers: Sequence[Reconciler] = (),
+    ) -> None:
         self._state = state
         self._protection = protection
         self._lifecycle = lifecycle
         self._clock = clock
         self._meter = meter
+        self._watchers = watchers  # what only looks and tells
         self._woken = asyncio.Event()
         self._failures = 0
         self._failed = False
@@ -67,6 +77,8 @@ class Upkeep:
         self._failed = False
         await self._tried(self._protect())
         due = await self._tried(self._follow())
+        for watcher in self._watchers:
+            await self._tried(self._look(watcher))
         now = self._clock.now()
         self._meter.reconciled(done=not self._failed, timestamp=now.timestamp())
         if self._failed:
@@ -81,6 +93,9 @@ class Upkeep:
 
     async def _follow(self) -> datetime | None:
         return await self._lifecycle.reconcile(self._state.snapshot())
+
+    async def _look(self, watcher: Reconciler) -> object:
+        return await watcher.reconcile(self._state.snapshot())
 
     async def _tried(self, step: Awaitable[T]) -> T | None:
         try:

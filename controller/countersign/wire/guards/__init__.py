@@ -4,8 +4,11 @@ from collections.abc import Sequence
 
 from countersign.domain.resources import AgentIdentity, ProtectedEnvironment
 from countersign.wire.guards.agents import agent_policies
+from countersign.wire.guards.controllers import controller_policies
+from countersign.wire.guards.hardened import hardened_policies
 from countersign.wire.guards.label import label_policies
 from countersign.wire.guards.laundering import laundering_policies
+from countersign.wire.guards.leaving import leaving_policies
 from countersign.wire.guards.objects import Guard, Site
 from countersign.wire.guards.records import record_policies
 from countersign.wire.guards.selfguard import self_policies
@@ -23,7 +26,10 @@ def guards(site: Site, identities: Sequence[AgentIdentity], environments: Sequen
         *self_policies(site),
         *record_policies(site),
         *laundering_policies(site, shards),
+        *leaving_policies(site, ordered),
         *agent_policies(site, shards),
+        *controller_policies(site, shards),
+        *hardened_policies(site, shards, identities, ordered),
         *label_policies(site, shards, identities),
         webhook_configuration(site, shards, ordered),
     )
