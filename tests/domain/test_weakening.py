@@ -23,6 +23,7 @@ from countersign.domain.resources import (
     Selector,
     Subject,
     SubjectKind,
+    WhenImpersonated,
 )
 from countersign.domain.weakening import covers, frees_a_sponsor, of_environment, of_identity, of_reviewer, widens
 from tests.support.objects import HOUR, NOW, account, environment, identity, key_of, person
@@ -37,6 +38,7 @@ BASE = environment(
     mode=Mode.ENFORCE,
     registration=Registration.CLOSED,
     resources=(GroupResource("a", "b"),),
+    when_impersonated=WhenImpersonated.WIDEN,
     required=2,
     teams=("sre", "web"),
     hardware_keys_only=True,
@@ -63,6 +65,7 @@ WEAKER: list[tuple[dict[str, Any], str]] = [
     (rules(hardware_keys_only=False), "software keys"),
     (rules(use_within=HOUR + timedelta(seconds=1)), "for longer"),
     ({"resources": ()}, "fewer kinds"),
+    ({"when_impersonated": WhenImpersonated.REPORT}, "count as agents no more"),
     ({"registration": Registration.OPEN}, "registration opens"),
     ({"registration": None}, "registration opens"),
     ({"lockdown_lifted": "3f9a1c2e"}, "a lockdown is lifted"),
@@ -72,6 +75,7 @@ NOT_WEAKER: list[dict[str, Any]] = [
     {"selector": Selector()},
     {"exclude": ()},
     {"protect_from": ProtectFrom.EVERYONE},
+    {"when_impersonated": WhenImpersonated.WIDEN},
     {"exceptions": ()},
     {"exceptions": (Subject(SubjectKind.SERVICE_ACCOUNT, "deployer", "ci", groups=("more",)),)},
     {"own_work": None},
@@ -284,7 +288,7 @@ def test_nobody_is_freed_by_being_registered() -> None:
 
 def test_the_table_has_a_row_for_each_rule_of_an_environment() -> None:
     phrases = {phrase for change, _ in WEAKER for phrase in of_environment(BASE, replace(BASE, **change))}
-    assert len(phrases) == 13, "a rule was added: add its row to WEAKER and to NOT_WEAKER"
+    assert len(phrases) == 14, "a rule was added: add its row to WEAKER and to NOT_WEAKER"
     assert isinstance(BASE, ProtectedEnvironment)
 
 

@@ -269,7 +269,8 @@ def _quorum(votes: tuple[Vote, ...], required: int, judgements: tuple[Judgement,
 
 def _one_more(request: ChangeRequest, snapshot: Snapshot, who: Agent | Human | Machine | None) -> int:
     """A human requester who is nobody registered (a shared admin account) needs one signature more (invariant 3)."""
-    if isinstance(who, Human) and not who.reviewer:
+    person = who.guise if isinstance(who, Agent) else who
+    if isinstance(person, Human) and not person.reviewer:
         return 1
     username = request.requester.username
     if request.requester.agents or username.startswith("system:"):

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -64,12 +64,16 @@ BUILTIN_CONTROLLERS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """`identities` and `sponsors` are sorted; `key` names the requester in the act (docs/rules.md, requester.key)."""
+    """`identities` and `sponsors` are sorted; `key` names the requester in the act (docs/rules.md, requester.key).
+
+    `guise`: who it seems to be, where no identity matches and it only counts as the agents that could have become it.
+    """
 
     username: str
     identities: tuple[str, ...]
     sponsors: tuple[str, ...]
     key: str
+    guise: "Human | Machine | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +107,15 @@ _Entry: TypeAlias = tuple[AgentIdentity, Subject]
 class Directory:
     """Identities and people, indexed: exact names, groups and namespaces by lookup, only globs one by one."""
 
-    __slots__ = ("_by_group", "_by_namespace", "_by_username", "_globs", "_last", "_named", "_people")
+    __slots__ = ("_by_group", "_by_namespace", "_by_username", "_globs", "_identities", "_last", "_named", "_people")
 
     def __init__(self, identities: Iterable[AgentIdentity], reviewers: Iterable[Reviewer]) -> None:
         self._by_username: dict[str, list[_Entry]] = {}
         self._by_group: dict[str, list[_Entry]] = {}
         self._by_namespace: dict[str, list[_Entry]] = {}
         self._globs: list[tuple[re.Pattern[str], _Entry]] = []
-        for identity in identities:
+        self._identities = tuple(identities)
+        for identity in self._identities:
             for subject in identity.subjects:
                 self._add(identity, subject)
         self._people = {username: reviewer.meta.name for reviewer in reviewers for username in reviewer.usernames}
@@ -156,6 +161,25 @@ class Directory:
         for pattern, entry in self._globs:
             if pattern.fullmatch(user.username):
                 yield entry
+
+    def counted(self, user: UserInfo) -> Requester:
+        """Whom a requester counts as where an environment widens: as every agent, too, that could have become it (docs/posture.md).
+
+        Never the cluster's own controllers (invariant 9).
+        """
+        who = self.identify(user)
+        if isinstance(who, Machine) and who.builtin:
+            return who
+        behind = [identity for identity in self._identities if identity.could_become.covers(user.username)]
+        if not behind:
+            return who
+        identities = {identity.meta.name for identity in behind}
+        sponsors = {sponsor for identity in behind for sponsor in identity.sponsors}
+        if isinstance(who, Agent):
+            return replace(
+                who, identities=tuple(sorted(identities | set(who.identities))), sponsors=tuple(sorted(sponsors | set(who.sponsors)))
+            )
+        return Agent(who.username, tuple(sorted(identities)), tuple(sorted(sponsors)), who.key, guise=who)
 
     def named(self, username: str) -> Requester:
         """Who bears a name, whatever groups come with it. Remembered for people's usernames, which each count of signatures asks for."""

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from countersign.domain.classify import BUILT_IN, DEFINITIONS, NAMESPACES, VOLUMES, Deletion, Relabelling
 from countersign.domain.errors import UnableError
-from countersign.domain.identify import Agent, Human, Machine, Requester, matches
+from countersign.domain.identify import Agent, Directory, Human, Machine, Requester, matches
 from countersign.domain.names import ANNOTATION_CREATED_BY
 from countersign.domain.request import UserInfo
 from countersign.domain.resources import ChangeRequest, ProtectedEnvironment, ProtectFrom, Registration, Reviewer, Verdict
@@ -47,11 +47,16 @@ def losing(relabelling: Relabelling, snapshot: Snapshot) -> Environments:
     return tuple(e for e in snapshot.environments.values() if e.covers(name, relabelling.before) and not e.covers(name, relabelling.after))
 
 
-def hold(environments: Environments, who: Requester, user: UserInfo) -> Hold:
-    """Which of the environments hold the change back from this requester."""
-    barring = tuple(environment for environment in environments if protects_from(environment.protect_from, who))
-    excepted = tuple(environment for environment in barring if _is_excepted(environment, who, user))
+def hold(environments: Environments, who: Requester, user: UserInfo, directory: Directory | None = None) -> Hold:
+    """Which of the environments hold the change back from this requester. `directory` knows as whom else it counts where one widens."""
+    barring = tuple(e for e in environments if protects_from(e.protect_from, asker(e, who, user, directory)))
+    excepted = tuple(e for e in barring if _is_excepted(e, asker(e, who, user, directory), user))
     return Hold(tuple(environment for environment in barring if environment not in excepted), excepted)
+
+
+def asker(environment: ProtectedEnvironment, who: Requester, user: UserInfo, directory: Directory | None) -> Requester:
+    """The requester in the eyes of one environment."""
+    return directory.counted(user) if environment.widens and directory is not None else who
 
 
 def protects_from(scope: ProtectFrom, who: Requester) -> bool:

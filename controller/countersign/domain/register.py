@@ -111,6 +111,7 @@ def _registration(before: Reviewer | None, after: Reviewer, who: Requester, user
     default = snapshot.default
     if default is None:
         return SettingHold(Hold((), ()), weaker, closed_for_good=True)
-    if any(matches(subject, user) for subject in default.exceptions) and not isinstance(asker(default, who, user, snapshot.directory), Agent):
+    is_agent = isinstance(asker(default, who, user, snapshot.directory), Agent)
+    if not is_agent and any(matches(subject, user) for subject in default.exceptions):
         return SettingHold(Hold((), (default,)), weaker)
     return SettingHold(Hold(given_a_voice(after, snapshot), ()), weaker)

@@ -14,14 +14,32 @@ def with_context(
 ) -> Answer:
     """The answer to a verdict, with who asked and why; `answer` is the refusal where it is one."""
     who = snapshot.directory.identify(request.user)
+    behind = _behind(request, snapshot, who, verdict)
     reason = answer.reason if answer else verdict.reason
     answer = answer or Answer(allowed=isinstance(verdict, Permit), reason=reason)
     return replace(
         answer,
-        warnings=(*answer.warnings, *warnings, *_recognised(who, verdict)),
-        audit={**answer.audit, **_audit(who, verdict, reason)},
-        chain={**answer.chain, **_chain(who, verdict)},
+        warnings=(*answer.warnings, *warnings, *_recognised(who, verdict), *_widened(behind)),
+        audit={**answer.audit, **_audit(who, verdict, reason), **({"could-be": ",".join(behind)} if behind else {})},
+        chain={**answer.chain, **_chain(who, verdict), **({"couldBe": list(behind)} if behind else {})},
     )
+
+
+def _behind(request: Request, snapshot: Snapshot, who: Requester, verdict: Verdict) -> tuple[str, ...]:
+    """The agents that could have taken this name, where an environment counts that (`whenAgentsCanImpersonate: Widen`)."""
+    if not any(environment.widens for environment in verdict.held):
+        return ()
+    counted = snapshot.directory.counted(request.user)
+    known = who.identities if isinstance(who, Agent) else ()
+    return tuple(name for name in counted.identities if name not in known) if isinstance(counted, Agent) else ()
+
+
+def _widened(behind: tuple[str, ...]) -> tuple[str, ...]:
+    """Within the 120 characters that the API server likes (apiserver endpoints/filters/warning.go)."""
+    if not behind:
+        return ()
+    more = f" and {len(behind) - 1} more" if len(behind) > 1 else ""
+    return (f"countersign: agents could act under this name ({behind[0][:40]}{more}), and it is held back as they are",)
 
 
 def _recognised(who: Requester, verdict: Verdict) -> tuple[str, ...]:

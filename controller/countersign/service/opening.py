@@ -110,7 +110,7 @@ def required_signatures(facts: Facts, verdict: Withhold) -> int:
     """The largest number that an environment asks for, and one more for a human who is nobody registered (invariant 3)."""
     most = max((environment.approvals.required for environment in verdict.held), default=1)
     match facts.who:
-        case Human(reviewer=""):
+        case Human(reviewer="") | Agent(guise=Human(reviewer="")):
             return most + 1
         case Human() | Agent() | Machine():
             return most

@@ -95,7 +95,8 @@ def _leaves(environments: Sequence[ProtectedEnvironment]) -> str:
 def _people(site: Site, shards: Sequence[Shard], environments: Sequence[ProtectedEnvironment]) -> list[Json]:
     entries: list[Json] = []
     for name, who, held_by in (("people", is_human(), _BEYOND_AGENTS), ("everyone", is_machine(), (ProtectFrom.EVERYONE,))):
-        holding = [environment for environment in environments if environment.protect_from in held_by]
+        # Where one widens, anybody may be whom an agent could become: only the webhook knows.
+        holding = [environment for environment in environments if environment.protect_from in held_by or environment.widens]
         if holding:
             whose = [condition("a-requester-held-back", who), *_not_agents(shards)]
             entries += [
@@ -151,8 +152,9 @@ def _spec_changed() -> str:
 def _held_deletion(environments: Sequence[ProtectedEnvironment]) -> str:
     """Under `Agents` people may delete what protects; agents' deletions have entries of their own."""
     whose = 'oldObject.?spec.protectFrom.orValue("")'
-    environment = some(f'{whose} == "Everyone"', every(f'{whose} == "People"', is_human()))
-    levels = {environment.protect_from for environment in environments}
+    widens = 'oldObject.?spec.whenAgentsCanImpersonate.orValue("") == "Widen"'
+    environment = some(f'{whose} == "Everyone"', widens, every(f'{whose} == "People"', is_human()))
+    levels = {ProtectFrom.EVERYONE if environment.widens else environment.protect_from for environment in environments}
     identity = FALSE
     if ProtectFrom.EVERYONE in levels:
         identity = "true"

@@ -19,6 +19,7 @@ from countersign.domain.resources import (
     Registration,
     Requirement,
     Selector,
+    WhenImpersonated,
 )
 from countersign.wire.errors import WireError
 from countersign.wire.resources.base import (

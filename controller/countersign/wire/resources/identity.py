@@ -1,24 +1,29 @@
 """AgentIdentity: who is an agent, and whose. And the subjects, which environments' `except` uses too."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from countersign.domain.document import JsonObject
-from countersign.domain.resources import AgentIdentity, Subject, SubjectKind
+from countersign.domain.document import JsonObject, mapping
+from countersign.domain.resources import ANYBODY, AgentIdentity, Becoming, Subject, SubjectKind
 from countersign.wire.resources.base import (
     ATOMIC,
     SET,
     Closed,
     Column,
+    Count,
     Kind,
     NamespaceName,
     Status,
+    StrictInt,
     Username,
     read,
     rule,
 )
 
+MOST_NAMES: Final = 100
+_LONGEST_NAME: Final = 320
 _Glob = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
@@ -87,8 +92,44 @@ class AgentIdentitySpec(Closed):
     ]
 
 
+class CouldBecomeModel(Closed):
+    """Under whose names the agent could act."""
+
+    generation: Annotated[StrictInt, Field(ge=0, description="The generation of the AgentIdentity that this was found for.")]
+    users: Annotated[
+        tuple[Username, ...],
+        Field(max_length=MOST_NAMES, description="Usernames; * is everybody who is no ServiceAccount.", json_schema_extra=ATOMIC),
+    ] = ()
+    service_accounts: Annotated[
+        tuple[Annotated[str, Field(min_length=3, max_length=320)], ...],
+        Field(
+            max_length=MOST_NAMES,
+            description="ServiceAccounts as NAMESPACE/NAME; NAMESPACE/* is all of one, */* all there are.",
+            json_schema_extra=ATOMIC,
+        ),
+    ] = ()
+
+
+class CountsModel(Closed):
+    """How many of each were found."""
+
+    could_delete: Annotated[Count, Field(description="Guarded kinds that RBAC lets it delete.")]
+    could_become: Annotated[Count, Field(description="Entries of couldBecome.")]
+    ways_round: Annotated[Count, Field(description="Ways round Countersign that its rights leave open.")]
+
+
 class AgentIdentityStatus(Status):
-    """What the operator has seen of this agent."""
+    """What the operator has seen of this agent: what its rights would let it do (docs/posture.md).
+
+    Environments that say whenAgentsCanImpersonate: Widen decide by couldBecome; where it is missing, by everybody.
+    """
+
+    counts: Annotated[CountsModel | None, Field(description="How many of each were found.")] = None
+    ways_round: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...],
+        Field(max_length=12, description="The worst ways round that are open, with their remedies.", json_schema_extra=ATOMIC),
+    ] = ()
+    could_become: Annotated[CouldBecomeModel | None, Field(description="Under whose names it could act.")] = None
 
 
 AGENT_IDENTITY = Kind(
@@ -112,6 +153,8 @@ AGENT_IDENTITY = Kind(
         Column("Kind", ".spec.subjects[0].kind", "Kind of the first subject."),
         Column("Namespace", ".spec.subjects[0].namespace", "Namespace of the first subject."),
         Column("Subject", ".spec.subjects[0].name", "Name of the first subject."),
+        Column("Held", '.status.conditions[?(@.type=="Held")].status', "Whether its rights leave no direct way round Countersign."),
+        Column("Ways-Round", ".status.counts.waysRound", "How many ways round its rights leave open, direct or not.", type="integer"),
         Column("Age", ".metadata.creationTimestamp", "Since when.", type="date"),
     ),
 )
@@ -125,4 +168,32 @@ def parse_agent_identity(obj: JsonObject) -> AgentIdentity:
         subjects=tuple(subject.subject() for subject in spec.subjects),
         sponsors=spec.sponsors,
         sponsor_from_username=spec.sponsor_from == "Username",
+        could_become=_could_become(obj, meta.generation),
     )
+
+
+def _could_become(obj: JsonObject, generation: int) -> Becoming:
+    """What status says, where it is about this generation; else everybody. The one thing in a status that is decided by."""
+    try:
+        found = CouldBecomeModel.model_validate(mapping(obj, "status", "couldBecome"))
+    except ValidationError:
+        return ANYBODY
+    if found.generation != generation:
+        return ANYBODY
+    return Becoming(frozenset(found.users), frozenset(found.service_accounts))
+
+
+def render_could_become(becoming: Becoming, generation: int) -> dict[str, Any]:
+    """As it stands in status. Too many names are everybody."""
+    return {
+        "generation": generation,
+        "users": _bounded(becoming.users, "*"),
+        "serviceAccounts": _bounded(becoming.accounts, "*/*"),
+    }
+
+
+def _bounded(names: Iterable[str], everybody: str) -> list[str]:
+    listed = sorted(names)
+    if everybody in listed or len(listed) > MOST_NAMES or any(len(name) > _LONGEST_NAME for name in listed):
+        return [everybody]
+    return listed
