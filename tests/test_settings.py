@@ -5,6 +5,7 @@ import pytest
 
 from countersign.domain.profile import Profile
 from countersign.settings import SettingsError, read
+from tests.support.pems import Authority
 
 MINIMAL = {"COUNTERSIGN_API_SERVER": "https://127.0.0.1:6443", "COUNTERSIGN_CLUSTER_NAME": "prod-eu-1"}
 
@@ -48,6 +49,8 @@ def test_every_fault_is_reported_at_once_by_its_variable() -> None:
         ("WEBHOOK_URL", "https://user@host/validate"),
         ("NAMESPACE_OWNERS", "Tenant"),
         ("PROFILE", "Hardened"),
+        ("CLIENT_CA", "/etc/ca.crt"),
+        ("CLIENT_CA", "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"),
         ("MAX_OPEN_REQUESTS", "0"),
         ("MAX_OPEN_REQUESTS", "many"),
         ("AUTHORIZER", "yes"),
@@ -76,3 +79,13 @@ def test_the_authorizer_is_off_unless_chosen() -> None:
         {**MINIMAL, "COUNTERSIGN_AUTHORIZER": "true", "COUNTERSIGN_AUTHORIZER_FOLDER": "/var/lib/countersign"}, listen="0.0.0.0:1"
     )
     assert (chosen.authorizer, chosen.authorizer_folder) == (True, "/var/lib/countersign")
+
+
+def test_an_authority_of_client_certificates_comes_with_the_names_that_count() -> None:
+    authority = Authority().pem.decode()
+    both = {**MINIMAL, "COUNTERSIGN_CLIENT_CA": authority, "COUNTERSIGN_CLIENT_NAMES": "a, b"}
+    settings = read(both, listen="0.0.0.0:1")
+    assert (settings.client_authorities, settings.client_names) == (authority, ("a", "b"))
+    for one in ("COUNTERSIGN_CLIENT_CA", "COUNTERSIGN_CLIENT_NAMES"):
+        with pytest.raises(SettingsError, match="go together"):
+            read({name: value for name, value in both.items() if name != one}, listen="0.0.0.0:1")

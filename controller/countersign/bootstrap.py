@@ -66,7 +66,7 @@ def build_webhook(settings: Settings) -> Webhook:
     return Webhook(
         api=api,
         watches=watches,
-        certificate=ServingCertificate(api, clock, namespace=settings.namespace),
+        certificate=ServingCertificate(api, clock, namespace=settings.namespace, client_authorities=settings.client_authorities),
         metrics=metrics,
         review=Review(outside, judge, Opening(ApiRequests(api), ttl=settings.request_ttl, bounds=bounds, remember=settings.stale_after)),
         access=_access(settings, outside, metrics) if settings.authorizer else None,

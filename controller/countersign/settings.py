@@ -1,6 +1,7 @@
 """The environment of a process, read once into one frozen `Settings`; all faults are reported together."""
 
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,7 +27,8 @@ class SettingsError(CountersignError):
 class Settings:
     """`request_ttl`, `cool_off`, `keep_ended` and `max_open_requests` are those of docs/rules.md; `stale_after` bounds a cache's silence.
 
-    `namespace_owners`: the kinds, as `group/Kind`, whose objects may own namespaces (Capsule's tenants). `authorizer`: whether the API
+    `client_authorities` (PEM) and `client_names`: who signs the client certificate that the API server shows, and the common names that it may
+    bear; both or none. `namespace_owners`: the kinds, as `group/Kind`, whose objects may own namespaces (Capsule's tenants). `authorizer`: whether the API
     server may ask us about accesses, with the files that it finds in `authorizer_folder` of its own host.
     """
 
@@ -42,6 +44,8 @@ class Settings:
     cool_off: timedelta
     keep_ended: timedelta
     max_open_requests: int
+    client_authorities: str
+    client_names: tuple[str, ...]
     stale_after: timedelta
     drain: timedelta
     namespace_owners: tuple[str, ...]
@@ -80,6 +84,8 @@ def read(environment: Mapping[str, str], *, listen: str) -> Settings:
         "cool_off": value("COOL_OFF", "1h", parse_duration),
         "keep_ended": value("KEEP_ENDED", "7d", parse_duration),
         "max_open_requests": value("MAX_OPEN_REQUESTS", "20", _count),
+        "client_authorities": value("CLIENT_CA", "", _authorities),
+        "client_names": value("CLIENT_NAMES", "", _names),
         "stale_after": value("STALE_AFTER", "60s", _positive),
         "drain": value("DRAIN", "10s", parse_duration),
         "namespace_owners": value("NAMESPACE_OWNERS", "", _owners),
@@ -89,6 +95,10 @@ def read(environment: Mapping[str, str], *, listen: str) -> Settings:
         "replica": value("REPLICA", environment.get("HOSTNAME") or "local", str),
         "log_level": value("LOG_LEVEL", "info", _level),
     }
+    if bool(parts["client_authorities"]) != bool(parts["client_names"]):
+        faults.append(
+            "COUNTERSIGN_CLIENT_CA and COUNTERSIGN_CLIENT_NAMES go together: an authority signs for others than the API server, too."
+        )
     if faults:
         raise SettingsError("\n".join(["The environment is not usable:", *faults]))
     return Settings(**parts, listen_host=listening[0], listen_port=listening[1])  # type: ignore[arg-type]  # no None is left: faults is empty
@@ -157,6 +167,19 @@ def _positive(text: str) -> timedelta:
     if not duration:
         raise ValueError("give a duration longer than nothing")
     return duration
+
+
+def _authorities(text: str) -> str:
+    if text:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=text)
+        except (ssl.SSLError, ValueError) as error:
+            raise ValueError("give certificates in PEM") from error
+    return text
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _count(text: str) -> int:

@@ -7,6 +7,7 @@ import pytest
 from countersign.domain.profile import Profile
 from countersign.settings import read
 from tests.chart.rendering import NAMED, NAMESPACE, OUT_OF_CLUSTER, Chart
+from tests.support.pems import Authority
 
 PROCESSES = ("webhook", "operator")
 RUNNING = {
@@ -15,6 +16,8 @@ RUNNING = {
     ("Service", "countersign-webhook"),
     ("PodDisruptionBudget", "countersign-webhook"),
     ("PodDisruptionBudget", "countersign-operator"),
+    ("NetworkPolicy", "countersign-webhook"),
+    ("NetworkPolicy", "countersign-operator"),
 }
 
 
@@ -150,3 +153,12 @@ def test_placement_reaches_the_pod(chart: Chart, process: str) -> None:
     spec = pod(chart, process, {process: placement, "imagePullSecrets": [{"name": "s"}]})
     assert {name: spec[name] for name in placement} == placement
     assert spec["imagePullSecrets"] == [{"name": "s"}]
+
+
+def test_who_may_ask_the_webhook_is_told_to_it_alone(chart: Chart) -> None:
+    authority = Authority().pem.decode()
+    values: dict[str, Any] = {"apiServerClient": {"ca": authority, "commonNames": ["kube-apiserver", "other"]}}
+    told = {entry["name"]: entry.get("value") for entry in container(chart, "webhook", values)["env"]}
+    assert (told["COUNTERSIGN_CLIENT_CA"], told["COUNTERSIGN_CLIENT_NAMES"]) == (authority, "kube-apiserver,other")
+    for process, given in (("operator", values), ("webhook", {})):
+        assert "COUNTERSIGN_CLIENT_CA" not in {entry["name"] for entry in container(chart, process, given)["env"]}

@@ -29,6 +29,11 @@ ACCEPTED: Mapping[str, dict[str, Any]] = {
         "webhook": {"tolerations": [{"key": "a", "operator": "Exists"}], "nodeSelector": {"a": "b"}, "affinity": {"podAffinity": {}}}
     },
     "the hardened profile": {"profile": "hardened"},
+    "a client certificate of the API server": {
+        "apiServerClient": {"ca": "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n", "commonNames": ["kube-apiserver"]}
+    },
+    "no network policy": {"networkPolicy": {"enabled": False}},
+    "a narrow network": {"networkPolicy": {"from": ["10.0.0.1/32", "fd00::1/128"], "apiServer": ["10.0.0.0/24"]}},
     "a pull secret": {"imagePullSecrets": [{"name": "registry"}]},
 }
 REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
@@ -54,6 +59,18 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
     "a webhook without TLS": ({"outOfCluster": {"url": "http://127.0.0.1:8443/validate"}}, "/outOfCluster/url"),
     "a webhook at another path": ({"outOfCluster": {"url": "https://127.0.0.1:8443/"}}, "/outOfCluster/url"),
     "a profile that is none": ({"profile": "paranoid"}, "/profile"),
+    "any certificate of an authority": (
+        {"apiServerClient": {"ca": "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"}},
+        "/apiServerClient",
+    ),
+    "a name of nobody's certificate": ({"apiServerClient": {"commonNames": ["x"]}}, "/apiServerClient"),
+    "a certificate that is a path": ({"apiServerClient": {"ca": "/etc/ca.crt", "commonNames": ["x"]}}, "/apiServerClient/ca"),
+    "two names in one": (
+        {"apiServerClient": {"ca": "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n", "commonNames": ["a,b"]}},
+        "/apiServerClient/commonNames",
+    ),
+    "an address that is no network": ({"networkPolicy": {"from": ["10.0.0.1"]}}, "/networkPolicy/from"),
+    "a peer that says nothing, and so is everybody": ({"networkPolicy": {"metricsFrom": [{}]}}, "/networkPolicy/metricsFrom"),
     "a level of logging that is none": ({"logLevel": "loud"}, "/logLevel"),
 }
 

@@ -72,6 +72,10 @@ class LocalBackend:
     def webhook_url(self) -> str:
         return f"https://127.0.0.1:{self._state.ports['webhook']}/validate"
 
+    @property
+    def authorization_folder(self) -> str:
+        return str(self._layout.authorization)
+
     # --- the control plane --------------------------------------------------------------------
 
     def begin_installation(self) -> None:
@@ -149,6 +153,11 @@ class LocalBackend:
             # Nobody balances load here: a process that is asked to end may end.
             "COUNTERSIGN_DRAIN": "0s",
         }
+        if process == "webhook" and (client := values.get("apiServerClient", {})).get("ca"):
+            env |= {"COUNTERSIGN_CLIENT_CA": client["ca"], "COUNTERSIGN_CLIENT_NAMES": ",".join(client["commonNames"])}
+        chosen = values.get("authorizer", {})
+        env["COUNTERSIGN_AUTHORIZER"] = "true" if chosen.get("enabled") else "false"
+        env["COUNTERSIGN_AUTHORIZER_FOLDER"] = chosen.get("folder", self.authorization_folder)
         if process == "operator":
             env["COUNTERSIGN_WEBHOOK_URL"] = self.webhook_url
         return env

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.controlplane import kubeconfig, ports, processes, waiting
+from tests.controlplane import authorization, kubeconfig, ports, processes, waiting
 from tests.controlplane.api import Api
 from tests.controlplane.errors import PortTaken, last_lines_of
 from tests.controlplane.files import write
@@ -40,6 +40,10 @@ class LocalPlane:
     @property
     def ca_file(self) -> Path:
         return self.layout.pki / "ca.crt"
+
+    @property
+    def admission_file(self) -> Path:
+        return self.layout.pki / "admission.yaml"
 
     @property
     def server(self) -> Server:
@@ -146,7 +150,7 @@ class LocalPlane:
             "etcd-servers": f"http://127.0.0.1:{self.ports['etcd']}",
             "service-cluster-ip-range": SERVICE_RANGE,
             "allow-privileged": "true",
-            "authorization-mode": "RBAC",
+            "authorization-config": authorization.prepare(self.layout.authorization),
             "bind-address": "127.0.0.1",
             "advertise-address": "127.0.0.1",
             "secure-port": self.ports["kube-apiserver"],
@@ -161,6 +165,8 @@ class LocalPlane:
             "audit-policy-file": HERE / "audit-policy.yaml",
             # Blocking: an entry is in the file before the answer is given, so a test never reads a log that lags.
             "audit-log-mode": "blocking",
+            # Written by who wants it (AdmissionConfiguration); taken up at the next start.
+            **({"admission-control-config-file": self.admission_file} if self.admission_file.exists() else {}),
         }
 
     def _controller_manager(self) -> dict[str, object]:

@@ -9,27 +9,11 @@ from datetime import timedelta
 from itertools import cycle
 
 import pytest
-from cryptography import x509
 
 from tests.support.pems import ec_key, rsa_key
-from tests.support.webhook import Start, Webhook, one_answer, request, review, until_closed
+from tests.support.webhook import Start, one_answer, request, review, until_closed
 
 # --- the certificate is changed under a running server
-
-
-def serial(webhook: Webhook) -> int:
-    connection = webhook.raw()
-    der = connection.getpeercert(binary_form=True)
-    connection.close()
-    assert der is not None
-    return x509.load_der_x509_certificate(der).serial_number
-
-
-def wait_for(what: int, webhook: Webhook) -> None:
-    deadline = time.monotonic() + 5
-    while serial(webhook) != what:
-        assert time.monotonic() < deadline, "the new certificate is not served"
-        time.sleep(0.02)
 
 
 def test_certificates_change_without_a_failed_request(start: Start) -> None:
@@ -65,7 +49,7 @@ def test_certificates_change_without_a_failed_request(start: Start) -> None:
         for kind, _ in zip(cycle([rsa_key, ec_key]), range(12), strict=False):
             issued = webhook.authority.issue(kind())
             webhook.serve(issued)
-            wait_for(issued.serial, webhook)
+            webhook.wait_serving(issued)
     finally:
         stop.set()
         for thread in threads:
@@ -78,13 +62,13 @@ def test_a_pair_that_does_not_fit_leaves_the_old_one_in_use(start: Start) -> Non
     webhook = start()
     good = webhook.authority.issue(ec_key())
     webhook.serve(good)
-    wait_for(good.serial, webhook)
+    webhook.wait_serving(good)
     other = webhook.authority.issue(ec_key())
     mixed = json.loads((webhook.folder / "secret.json").read_text())
     webhook.serve(other)
     mixed_with_other_chain = json.loads((webhook.folder / "secret.json").read_text())
     mixed_with_other_chain["data"]["tls.key"] = mixed["data"]["tls.key"]
-    wait_for(other.serial, webhook)
+    webhook.wait_serving(other)
     for bad in (
         json.dumps(mixed_with_other_chain),
         '{"data":{}}',
@@ -94,12 +78,12 @@ def test_a_pair_that_does_not_fit_leaves_the_old_one_in_use(start: Start) -> Non
     ):
         webhook.write_secret(bad)
         time.sleep(0.2)
-        assert serial(webhook) == other.serial
+        assert webhook.serial() == other.serial
         assert webhook.ask("GET", "/readyz") == (200, "ok")
     assert "no usable pair" in webhook.log.read_text()
     last = webhook.authority.issue(rsa_key())
     webhook.serve(last)
-    wait_for(last.serial, webhook)
+    webhook.wait_serving(last)
 
 
 def test_a_certificate_that_has_ended_makes_it_not_ready(start: Start) -> None:

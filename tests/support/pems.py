@@ -40,17 +40,26 @@ class Authority:
         )
         self.pem = certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, key: Key, *, ends_in: timedelta = timedelta(days=1)) -> Issued:
+    def issue(
+        self,
+        key: Key,
+        *,
+        ends_in: timedelta = timedelta(days=1),
+        names: tuple[str, ...] = ("webhook",),
+        usage: x509.ObjectIdentifier | None = None,
+    ) -> Issued:
         now = datetime.now(UTC)
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "webhook")])
-        certificate = (
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name) for name in names])
+        builder = (
             x509.CertificateBuilder(self._name, subject, key.public_key(), x509.random_serial_number())
             .not_valid_before(now - timedelta(days=1))
             .not_valid_after(now + ends_in)
             .add_extension(
                 x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")]), critical=False
             )
-            .sign(self._key, hashes.SHA256())
         )
+        if usage is not None:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
         private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         return Issued(certificate.public_bytes(serialization.Encoding.PEM), private, certificate.serial_number)

@@ -8,11 +8,14 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from cryptography import x509
 
 from tests.support.pems import Authority, Issued, ec_key
 
@@ -90,8 +93,8 @@ class Webhook:
         context.check_hostname = True
         return context
 
-    def client(self, *, trusting: bool = True, timeout: float = 10) -> http.client.HTTPSConnection:
-        context = self.trusting() if trusting else ssl._create_unverified_context()
+    def client(self, *, trusting: bool = True, timeout: float = 10, context: ssl.SSLContext | None = None) -> http.client.HTTPSConnection:
+        context = context or (self.trusting() if trusting else ssl._create_unverified_context())
         return http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=timeout)
 
     def raw(self) -> ssl.SSLSocket:
@@ -123,6 +126,21 @@ class Webhook:
     def serve(self, pair: Issued) -> None:
         """Put a pair into the Secret, in one step."""
         self.write_secret(secret(pair))
+
+    def wait_serving(self, pair: Issued) -> None:
+        """Until new connections get that pair."""
+        deadline = time.monotonic() + 5
+        while self.serial() != pair.serial:
+            assert time.monotonic() < deadline, "the new certificate is not served"
+            time.sleep(0.02)
+
+    def serial(self) -> int:
+        """Of the certificate that a new connection gets."""
+        connection = self.raw()
+        der = connection.getpeercert(binary_form=True)
+        connection.close()
+        assert der is not None
+        return x509.load_der_x509_certificate(der).serial_number
 
     def write_secret(self, text: str) -> None:
         new = self.folder / "secret.new"

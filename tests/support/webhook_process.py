@@ -1,7 +1,7 @@
 """The real server and application in a process of their own, over TLS, around a service that does as the name in the review says.
 
 `python -m tests.support.webhook_process FOLDER OPTIONS`: the certificate is read from FOLDER/secret.json as if that were the API server;
-OPTIONS is JSON for `Limits`, with `drain` and `handshake` beside. Prints its port once it listens.
+OPTIONS is JSON for `Limits`, with `drain`, `handshake`, `client_authorities` (PEM) and `callers` beside. Prints its port once it listens.
 """
 
 import asyncio
@@ -69,9 +69,10 @@ async def main(folder: Path, options: dict[str, Any]) -> None:
     drain_seconds = options.pop("drain", 0.0)
     metrics = PrometheusMetrics(version="test")
     api: Any = SecretInAFile(folder / "secret.json")
-    certificate = ServingCertificate(api, SystemClock(), namespace="countersign", period=0.05)
+    authorities, callers = options.pop("client_authorities", ""), frozenset(options.pop("callers", ()))
+    certificate = ServingCertificate(api, SystemClock(), namespace="countersign", period=0.05, client_authorities=authorities)
     await certificate.refresh()
-    app = application(ScriptedService(), metrics, drain=drain, ready=[certificate.ready])
+    app = application(ScriptedService(), metrics, drain=drain, ready=[certificate.ready], callers=callers)
     web = server(
         app, host="127.0.0.1", port=0, context=certificate.context, drain=drain, drain_seconds=drain_seconds, limits=Limits(**options)
     )

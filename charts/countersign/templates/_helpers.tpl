@@ -92,6 +92,12 @@ spec:
           value: {{ $root.Values.keepEnded | quote }}
         - name: COUNTERSIGN_MAX_OPEN_REQUESTS
           value: {{ $root.Values.maxOpenRequests | int | quote }}
+        {{- if and (eq .process "webhook") $root.Values.apiServerClient.ca }}
+        - name: COUNTERSIGN_CLIENT_CA
+          value: {{ $root.Values.apiServerClient.ca | quote }}
+        - name: COUNTERSIGN_CLIENT_NAMES
+          value: {{ join "," $root.Values.apiServerClient.commonNames | quote }}
+        {{- end }}
         - name: COUNTERSIGN_STALE_AFTER
           value: {{ $root.Values.staleAfter | quote }}
         - name: COUNTERSIGN_NAMESPACE_OWNERS

@@ -46,7 +46,10 @@ class ServingCertificate:
     Until there is one it serves a certificate that nobody trusts, so that a kubelet can ask for /livez and /readyz.
     """
 
-    def __init__(self, api: Api, clock: Clock, *, namespace: str, name: str = SECRET, period: float = PERIOD) -> None:
+    def __init__(
+        self, api: Api, clock: Clock, *, namespace: str, name: str = SECRET, period: float = PERIOD, client_authorities: str = ""
+    ) -> None:
+        """`client_authorities` (PEM): whose client certificates are verified. One that is not theirs ends the handshake; none at all does not."""
         self._api = api
         self._clock = clock
         self._where = f"{namespace}/{name}"
@@ -55,8 +58,9 @@ class ServingCertificate:
         self._pair: Pair | None = None
         self._fault = f"the Secret {self._where} was not read yet"
         self.expires: datetime | None = None
-        self._serving = _context(_stand_in(clock.now()))
-        self.context = _empty_context()
+        self._client_authorities = client_authorities
+        self._serving = _context(_stand_in(clock.now()), client_authorities)
+        self.context = _empty_context(client_authorities)
         self.context.sni_callback = self._choose
 
     def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: ssl.SSLContext) -> None:
@@ -81,7 +85,7 @@ class ServingCertificate:
         try:
             pair = _pair(await self._api.get(self._path))
             if pair != self._pair:
-                self._serving, self.expires = await asyncio.to_thread(_load, pair)
+                self._serving, self.expires = await asyncio.to_thread(_load, pair, self._client_authorities)
                 self._pair, self._fault = pair, ""
                 _log.info("serving the certificate of the Secret %s, good until %s", self._where, self.expires)
         except NotFoundError:
@@ -105,17 +109,17 @@ def _pair(secret: JsonObject) -> Pair:
     return Pair(chain, key)
 
 
-def _load(pair: Pair) -> tuple[ssl.SSLContext, datetime]:
+def _load(pair: Pair, client_authorities: str) -> tuple[ssl.SSLContext, datetime]:
     try:
         leaf = x509.load_pem_x509_certificate(pair.chain)
     except ValueError as error:
         raise CertificateRefused("its tls.crt does not begin with a PEM certificate") from error
-    return _context(pair), leaf.not_valid_after_utc
+    return _context(pair, client_authorities), leaf.not_valid_after_utc
 
 
-def _context(pair: Pair) -> ssl.SSLContext:
+def _context(pair: Pair, client_authorities: str) -> ssl.SSLContext:
     """Python reads a chain from files only; this one is in memory, and the file system may be read-only. Raises CertificateRefused."""
-    context = _empty_context()
+    context = _empty_context(client_authorities)
     descriptor = os.memfd_create("serving-certificate")
     try:
         with open(descriptor, "wb", closefd=False) as file:
@@ -128,9 +132,14 @@ def _context(pair: Pair) -> ssl.SSLContext:
     return context
 
 
-def _empty_context() -> ssl.SSLContext:
+def _empty_context(client_authorities: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # a client of TLS 1.2 could else make us shake hands without end
+    if client_authorities:
+        # Optional, since the kubelet asks for /livez and /readyz without one; who must have one is checked at each request.
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.load_verify_locations(cadata=client_authorities)
     return context
 
 

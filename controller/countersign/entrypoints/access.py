@@ -43,11 +43,13 @@ class AccessMetrics(Protocol):
 class AccessPath:
     """Whatever is not asked of /authorize goes on to the application."""
 
-    def __init__(self, app: ASGIApp, *, service: AccessService, metrics: AccessMetrics, room: Room) -> None:
+    def __init__(
+        self, app: ASGIApp, *, service: AccessService, metrics: AccessMetrics, room: Room, callers: frozenset[str] = frozenset()
+    ) -> None:
         self._app = app
         self._service = service
         self._metrics = metrics
-        self._bodies = Bodies(KIND, MAX_ACCESS_BYTES, room)
+        self._bodies = Bodies(KIND, MAX_ACCESS_BYTES, room, callers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != PATH:

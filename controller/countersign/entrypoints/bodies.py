@@ -7,6 +7,7 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
+from countersign.entrypoints.protocol import CLIENT_NAME
 from countersign.wire.admission import ReviewRefused
 
 MAX_BODIES_BYTES: Final = 64 * 1024 * 1024
@@ -25,29 +26,44 @@ class Room:
 
 
 class Bodies:
-    """Takes in bodies of one kind (`AdmissionReview`), each `most` bytes at the most, within a room that several kinds may share."""
+    """Takes in bodies of one kind (`AdmissionReview`), each `most` bytes at the most, within a room that several kinds may share.
 
-    __slots__ = ("_kind", "_most", "_room")
+    `callers`: the common names of the certificates that a client must show one of; empty: anybody may ask.
+    """
 
-    def __init__(self, kind: str, most: int, room: Room) -> None:
+    __slots__ = ("_callers", "_kind", "_most", "_room")
+
+    def __init__(self, kind: str, most: int, room: Room, callers: frozenset[str] = frozenset()) -> None:
+        self._callers = callers
         self._kind = kind
         self._most = most
         self._room = room
 
     def check_head(self, scope: Scope) -> None:
         """Raises ReviewRefused for what cannot carry a review, before any of its body is read."""
+        if self._callers and scope["state"][CLIENT_NAME] not in self._callers:
+            raise ReviewRefused(self._stranger(scope["state"][CLIENT_NAME]), HTTPStatus.UNAUTHORIZED)
         if scope["method"] != "POST":
             raise ReviewRefused(f"Only POST is answered here, not {scope['method'][:16]!a}.", HTTPStatus.METHOD_NOT_ALLOWED)
         content_type = b""
         for name, value in scope["headers"]:
             if name == b"content-type":
                 content_type = value
+            elif name == b"content-encoding" and value.lower() != b"identity":
+                raise ReviewRefused(f"{self._kind}s come as they are, without a content encoding.", HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
             elif name == b"content-length" and int(value) > self._most:
                 raise self._too_large()
         if content_type != b"application/json" and content_type.partition(b";")[0].strip().lower() != b"application/json":
             got = content_type[:64].decode("latin-1")
             message = f"{self._kind}s come with the content type application/json, not {got!a}."
             raise ReviewRefused(message, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+
+    def _stranger(self, name: str) -> str:
+        shown = f"the certificate of {name[:64]!a}" if name else "no client certificate"
+        return (
+            f"{self._kind}s are taken from the API server alone, and this connection shows {shown}: "
+            "its AdmissionConfiguration names a kubeconfig with the certificate to show (docs/webhook-hardening.md)."
+        )
 
     async def read(self, receive: Receive) -> bytes:
         """Raises ReviewRefused for what is too large, ClientGoneError."""

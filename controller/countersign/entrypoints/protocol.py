@@ -9,6 +9,7 @@ import asyncio
 import signal
 import ssl
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import FrameType
@@ -43,6 +44,17 @@ class Drain:
     started: bool = False
 
 
+CLIENT_NAME: Final = "client_name"
+"""In the state of a request's scope: the common name of the client's certificate, "" where it showed none."""
+
+
+def common_name(certificate: Mapping[str, Any] | None) -> str:
+    """Of a verified certificate, as `getpeercert` has it; "" where there is no certificate, or more than one such name in it."""
+    subject = (certificate or {}).get("subject", ())
+    names = [value for part in subject for kind, value in part if kind == "commonName"]
+    return names[0] if len(names) == 1 else ""
+
+
 class Connection(HttpToolsProtocol):
     """One connection. `receive` bounds the time from its start, or from the first byte of a request, to the last byte of that request."""
 
@@ -55,6 +67,7 @@ class Connection(HttpToolsProtocol):
         self._head_open = False
         self._received = self._arriving = 0
         self._idle_since = 0.0
+        self._client_name = ""
         self._deadline: asyncio.TimerHandle | None = None
         self._blocked: asyncio.TimerHandle | None = None
 
@@ -71,6 +84,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it as well
         super().connection_made(transport)
         self._idle_since = self.loop.time()
+        self._client_name = common_name(transport.get_extra_info("peercert"))
         if len(self.connections) > self.limits.connections and not self._make_room():
             transport.abort()
             return
@@ -114,6 +128,7 @@ class Connection(HttpToolsProtocol):
         self._begun = self._head_open = True
         self._received = -self._arriving  # where in these bytes it begins is not known: what follows them counts
         super().on_message_begin()
+        self.scope["state"][CLIENT_NAME] = self._client_name
 
     def on_headers_complete(self) -> None:
         self._head_open = False

@@ -20,7 +20,14 @@ def run_webhook(settings: Settings) -> int:
 async def _serve(settings: Settings) -> int:
     parts = build_webhook(settings)
     drain = Drain()
-    app = application(parts.review, parts.metrics, drain=drain, ready=[parts.certificate.ready], access=parts.access)
+    app = application(
+        parts.review,
+        parts.metrics,
+        drain=drain,
+        ready=[parts.certificate.ready],
+        access=parts.access,
+        callers=frozenset(settings.client_names),
+    )
     web = server(
         app,
         host=settings.listen_host,

@@ -65,16 +65,19 @@ def application(
     drain: Drain,
     ready: Sequence[Callable[[], str]] = (),
     access: tuple[AccessService, AccessMetrics] | None = None,
+    callers: frozenset[str] = frozenset(),
 ) -> FastAPI:
     """The webhook's application. `ready`: what must hold besides the service (the certificate), each as `ReviewService.ready`.
 
-    `access`: what answers /authorize, where the API server may ask it.
+    `access`: what answers /authorize, where the API server may ask it. `callers`: who may ask either (see `Bodies`).
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, telemetry={"tracing": False, "metrics": False, "logs": False})
     room = Room()
     if access is not None:
-        app.add_middleware(AccessPath, service=access[0], metrics=access[1], room=room)
-    app.add_middleware(ReviewPath, service=service, metrics=metrics, room=room)  # the last one added is the first one asked
+        app.add_middleware(AccessPath, service=access[0], metrics=access[1], room=room, callers=callers)
+    app.add_middleware(
+        ReviewPath, service=service, metrics=metrics, room=room, callers=callers
+    )  # the last one added is the first one asked
     paths = f"{PATH}, {ACCESS_PATH}" if access is not None else PATH
 
     @app.get("/livez")
@@ -106,11 +109,13 @@ def application(
 class ReviewPath:
     """POST /validate; whatever else goes on to the application."""
 
-    def __init__(self, app: ASGIApp, *, service: ReviewService, metrics: Metrics, room: Room) -> None:
+    def __init__(
+        self, app: ASGIApp, *, service: ReviewService, metrics: Metrics, room: Room, callers: frozenset[str] = frozenset()
+    ) -> None:
         self._app = app
         self._service = service
         self._metrics = metrics
-        self._bodies = Bodies(KIND, MAX_REVIEW_BYTES, room)
+        self._bodies = Bodies(KIND, MAX_REVIEW_BYTES, room, callers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != PATH:
