@@ -25,6 +25,7 @@ GROUND: Final = {
     Reason.AUDIT: "audit",
     Reason.APPROVED: "approved",
     Reason.COVERED: "covered",
+    Reason.GLASS_BROKEN: "glass",
 }
 EXCUSES: Final = ("is not known here yet", "decided by others")
 

@@ -169,12 +169,21 @@ _ENVIRONMENT = st.fixed_dictionaries(
 )
 
 
+_GLASS: Final = [
+    {"from": since, "by": by, "why": "nobody who could sign is left"}
+    for since in ("2026-11-22T12:15:00Z", "2026-11-22T13:00:00Z")
+    for by in ("eve@example.com", "carol@example.com")
+]
+
+
 @st.composite
 def _environments(draw: st.DrawFn) -> SettingChange:
     name = draw(st.sampled_from(NAMES))
     spec = draw(st.one_of(_ENVIRONMENT, _ENVIRONMENT, _ENVIRONMENT, st.none()))
     if spec is not None and name == "default":
         spec = spec | draw(st.sampled_from([{}, {}, {"registration": "Open"}, {"registration": "Closed"}]))
+        spec = spec | draw(st.sampled_from([{}, {}, {"lockdownLifted": "one"}, {"lockdownLifted": "two"}]))
+        spec = spec | draw(st.sampled_from([{}, {}, *({"glass": each} for each in _GLASS)]))
     return SettingChange("protectedenvironments", name, spec)
 
 

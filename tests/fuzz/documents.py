@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from countersign.domain.request import Operation, Request, UserInfo
+from tests.fuzz.choices import USERS
 from tests.support.world import GROUP, Json
 
 BUILTIN = frozenset({"system:serviceaccount:kube-system:namespace-controller", "system:kube-controller-manager"})
@@ -192,7 +193,7 @@ def weaker(old: Json, new: Json) -> bool:
         (
             any(covers(before, name, labels) and not covers(after, name, labels) for name, labels in _UNIVERSE),
             _STRICTNESS.index(new["protectFrom"]) < _STRICTNESS.index(old["protectFrom"]),
-            any(each not in old.get("except", []) for each in new.get("except", [])),
+            any(excepts(after, each) and not excepts(before, each) for each in _anybody()),
             span(new.get("ownWork", "0s")) > span(old.get("ownWork", "0s")),
             (mode(before), mode(after)) == ("Enforce", "Audit"),
             required(after) < required(before),
@@ -207,7 +208,12 @@ def weaker(old: Json, new: Json) -> bool:
 
 def forgets(old: Json, new: Json) -> bool:
     sponsors = set(old.get("sponsors", [])) != set(new.get("sponsors", [])) or old.get("sponsorFrom") != new.get("sponsorFrom")
-    return sponsors or any(each not in new["subjects"] for each in old["subjects"])
+    before, after = ([{"metadata": {"name": "it"}, "spec": spec}] for spec in (old, new))
+    return sponsors or any(identify(each.user, before).is_agent and not identify(each.user, after).is_agent for each in _anybody())
+
+
+def _anybody() -> list[Who]:
+    return [Who(each, (), frozenset(), "") for each in USERS.values()]
 
 
 def registers(old: Json, new: Json) -> bool:

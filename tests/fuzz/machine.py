@@ -340,6 +340,13 @@ class Life(Asking):
         answer = self.ask(request, replica)
         assert not answer.allowed or broken not in ("look", "unsynced"), "allowed without a look"
 
+    @rule(incident=st.sampled_from(["one", "two", "", "", ""]))
+    def tamper(self, incident: str) -> None:
+        """The operator saw a guard tampered with, and put agents under lockdown; or an old status comes back."""
+        status = {"lockdown": {"incident": incident, "since": "2026-11-22T12:00:00Z", "guard": "ours", "what": "gone"}} if incident else {}
+        if self.world.get("protectedenvironments", "default") is not None:
+            self.world.update("protectedenvironments", "default", lambda document: document.update(status=status))
+
     @rule(space=st.sampled_from(SPACES))
     def more_to_lose(self, space: str) -> None:
         self.world.create("persistentvolumeclaims", f"c{self.world.version}", namespace=space, spec={})

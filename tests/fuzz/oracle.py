@@ -87,6 +87,10 @@ class Oracle:
             return {"not held"}
         if not held:
             return {"excepted"} if excepted else {"not held"}
+        if who.is_agent and self._is_locked() and any(mode(environment) == "Enforce" for environment in held):
+            return set()
+        if not who.is_agent and not who.is_machine and self._glass_is_broken(now):
+            return {"glass"}
         remaining = [environment for environment in held if not self._is_own_work(environment, request, now)]
         if not remaining:
             return {"own work"}
@@ -103,6 +107,17 @@ class Oracle:
             if (known := self.opened.get(document["metadata"]["uid"])) and known.act == act and key in known.keys
         ]
         return max(rounds, key=lambda document: int(document["spec"]["round"]), default=None)
+
+    def _is_locked(self) -> bool:
+        """A guard was tampered with, and nobody has said since that this incident is over."""
+        default = self.world.get("protectedenvironments", "default")
+        incident = (default or {}).get("status", {}).get("lockdown", {}).get("incident")
+        return default is not None and incident is not None and incident != default["spec"].get("lockdownLifted")
+
+    def _glass_is_broken(self, now: datetime) -> bool:
+        default = self.world.get("protectedenvironments", "default")
+        announced = default["spec"].get("glass") if default is not None else None
+        return announced is not None and time(announced["from"]) <= now < time(announced["from"]) + timedelta(hours=1)
 
     # ── who is held back by what ──
 
@@ -145,6 +160,11 @@ class Oracle:
         match request.resource, request.operation:
             case "protectedenvironments", Operation.DELETE:
                 concerned = [old]
+            case "protectedenvironments", Operation.UPDATE if new["spec"].get("lockdownLifted") not in (
+                None,
+                old["spec"].get("lockdownLifted"),
+            ):
+                return [old], [], False
             case "protectedenvironments", Operation.UPDATE if weaker(old["spec"], new["spec"]):
                 concerned = [old]
             case "agentidentities", Operation.DELETE:
