@@ -1,0 +1,56 @@
+"""`python -m tests.fuzz.decision SECONDS`: random lives until the time is up or one shows a fault. One JSON line at the end tells how it went."""
+
+import json
+import sys
+import time
+import traceback
+from collections.abc import Iterable
+from typing import Final
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.fuzz import asking
+from tests.fuzz.machine import Life
+
+LIVES, STEPS = 25, 30
+MUST_BE_SEEN: Final = ("Approved", "CoveredByNamespace", "Excepted", "NotHeld", "Pending", "Rejected", "WouldRefuse")
+"""In a run of more than a minute. A fuzzer that is never let through has shown nothing."""
+
+
+def run(seconds: float, *, phases: Iterable[Phase]) -> tuple[int, str]:
+    """How many lives, and the fault."""
+    lives, until = 0, time.monotonic() + seconds
+    chosen = settings(
+        max_examples=LIVES,
+        stateful_step_count=STEPS,
+        deadline=None,
+        database=None,
+        phases=tuple(phases),
+        suppress_health_check=list(HealthCheck),
+    )
+    while time.monotonic() < until:
+        try:
+            run_state_machine_as_test(Life, settings=chosen)
+        except Exception:  # noqa: BLE001  # whatever a life ends with is the finding
+            return lives, traceback.format_exc()
+        lives += LIVES
+        print(f"  {lives} lives, {sum(asking.seen.values())} decisions", file=sys.stderr, flush=True)
+    return lives, ""
+
+
+def main() -> int:
+    seconds = float(sys.argv[1])
+    quick = "--quick" in sys.argv
+    lives, fault = run(seconds, phases=[Phase.generate] if quick else [Phase.generate, Phase.shrink])
+    missing = [reason for reason in MUST_BE_SEEN if seconds > 60 and not asking.seen[reason] and not fault]
+    if missing:
+        fault = f"the lives never came to {', '.join(missing)}: they show less than they should"
+    if fault and not quick:
+        print(fault, file=sys.stderr)
+    print(json.dumps({"executions": sum(asking.seen.values()), "lives": lives, "answers": dict(asking.seen), "fault": fault[-2000:]}))
+    return 1 if fault else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
