@@ -27,6 +27,10 @@ class Backend(Protocol):
     def base_values(self) -> dict[str, Any]:
         """The helm values without which Countersign would not run here."""
 
+    @property
+    def authorization_folder(self) -> str:
+        """Where the API server's own process finds the files of `Layout.authorization`."""
+
     def begin_installation(self) -> None:
         """Begins in the background what `install` will wait for."""
 

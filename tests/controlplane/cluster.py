@@ -16,6 +16,7 @@ from typing import Any
 from tests.controlplane import binaries, chart, jsonlines, kubeconfig, people, ports, processes, state, up, waiting
 from tests.controlplane.api import Api, path
 from tests.controlplane.apiproxy import ApiProxy
+from tests.controlplane.authorization import Authorization
 from tests.controlplane.backend import Backend
 from tests.controlplane.errors import HarnessError
 from tests.controlplane.extra import ExtraWebhook
@@ -161,6 +162,34 @@ class Cluster:
         """Until the webhook is registered and refuses kiro's and rogue's dry-run deletion of the namespace `agents`."""
         for agent in people.AGENT_ROLES:
             chart.wait_in_force(self.api, self.api_as(agent), timeout=timeout)
+
+    # --- the authorizer -----------------------------------------------------------------------
+
+    @property
+    def authorization(self) -> Authorization:
+        """What the API server goes by in authorizing."""
+        return Authorization(self.api, self.paths.authorization, self._backend.authorization_folder)
+
+    def add_authorizer(self, **values: Any) -> None:
+        """From now on the API server asks Countersign's authorizer before RBAC; `values` are set besides.
+
+        Agents made later are held by it once `authorization.deliver(naming=…)` has returned.
+        """
+        self.reconfigure(authorizer={"enabled": True, "folder": self._backend.authorization_folder}, **values)
+        self.authorization.deliver()
+
+    def remove_authorizer(self) -> None:
+        self.authorization.clear()
+        self.reconfigure(authorizer={"enabled": False})
+
+    @contextlib.contextmanager
+    def with_authorizer(self) -> Iterator[Authorization]:
+        """`add_authorizer`, until the end."""
+        try:
+            self.add_authorizer()
+            yield self.authorization
+        finally:
+            self.remove_authorizer()
 
     # --- what was recorded --------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from tests.controlplane import binaries, chart, docker, kubeconfig, nodelogs, pki, state, waiting
+from tests.controlplane import authorization, binaries, chart, docker, kubeconfig, nodelogs, pki, state, waiting
 from tests.controlplane.api import Api, path
 from tests.controlplane.chart import NAMESPACE, Process
 from tests.controlplane.errors import BuildFailed, HarnessError, last_lines
@@ -61,6 +61,10 @@ class KindBackend:
     def base_values(self) -> dict[str, Any]:
         """Without an image: which one runs is decided when it is built, and holds until the next `up`."""
         return {"clusterName": CLUSTER_NAME}
+
+    @property
+    def authorization_folder(self) -> str:
+        return authorization.ON_A_NODE
 
     # --- the cluster --------------------------------------------------------------------------
 
@@ -110,11 +114,21 @@ class KindBackend:
         chosen = ["--image", image] if image else []
         # A node image that is to be pulled takes its time; kind's own default names the image that fits its version.
         try:
-            self._kind("create", "cluster", "--name", self._name, "--config", CONFIG, "--kubeconfig", self._layout.kubeconfig, *chosen)
+            self._kind(
+                "create", "cluster", "--name", self._name, "--config", self._config(), "--kubeconfig", self._layout.kubeconfig, *chosen
+            )
         except BuildFailed as error:
             raise BuildFailed(
                 f"{error}\nAnother node image can be named in {IMAGE_VARIABLE}; `make up` without CLUSTER=kind needs none."
             ) from None
+
+    def _config(self) -> Path:
+        """kind-config.yaml, with a folder of this cluster's own where tests change what the API server goes by."""
+        authorization.prepare(self._layout.authorization)
+        file = self._layout.state / "kind-config.yaml"
+        shared, own = authorization.PLAIN.parent.relative_to(ROOT), self._layout.authorization
+        write(file, CONFIG.read_text().replace(f"hostPath: {shared}\n", f"hostPath: {own}\n"))
+        return file
 
     def _delete(self) -> None:
         # What `kind delete cluster` does, without needing a kind binary to clear up.

@@ -51,6 +51,11 @@ class Layout:
         return self.state / "pki"
 
     @property
+    def authorization(self) -> Path:
+        """What the API server is told about whom to ask for authorization; it reads it again when it changes."""
+        return self.state / "authorization"
+
+    @property
     def run(self) -> Path:
         """One file per process of ours: its pid and when it started."""
         return self.state / "run"

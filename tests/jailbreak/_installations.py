@@ -10,21 +10,26 @@ from tests.jailbreak._attack import Profile
 VALUES: Final = {
     Profile.STANDARD: {"profile": "standard"},
     Profile.HARDENED: {"profile": "hardened"},
+    Profile.AUTHORIZER: {"profile": "standard"},
 }
 
 
 def obstacle(cluster: Cluster, profile: Profile) -> str:
     """Why this profile cannot be run here, "" if it can."""
     del cluster
-    if profile in VALUES:
-        return ""
-    return "the harness cannot yet start an API server with an authorizer"
+    return "" if profile in VALUES else f"nobody says how to install the profile {profile}"
 
 
 def switch(cluster: Cluster, before: Profile, now: Profile) -> None:
     """Raises HarnessError."""
-    del before
+    if before is Profile.AUTHORIZER:
+        cluster.authorization.clear()
     if now is Profile.STANDARD:
         cluster.reset_values()
+        return
+    if before is Profile.AUTHORIZER:
+        cluster.reset_values()
+    if now is Profile.AUTHORIZER:
+        cluster.add_authorizer(**VALUES[now])
     else:
         cluster.reconfigure(**VALUES[now])

@@ -93,7 +93,7 @@ def authorize(access: Access, who: Requester, our_namespace: str) -> Opinion:
     ground = _ground(access, our_namespace)
     if ground is Ground.ORDINARY:
         return NoOpinion(ground)
-    return Deny(ground, f"Countersign: {_SENTENCES[ground]} Changing RBAC does not help. Ask the person you work for to do it.")
+    return Deny(ground, f"countersign authorizer: {_SENTENCES[ground]} Changing RBAC does not help. Ask the person you work for to do it.")
 
 
 _SENTENCES: Final[Mapping[Ground, str]] = {
