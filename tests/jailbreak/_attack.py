@@ -56,6 +56,11 @@ def mutation(name: str) -> str:
     return f"mutation/countersign-{name}"
 
 
+def schema(plural: str) -> str:
+    """The CEL rules of one of our kinds, such as the one that makes the spec of changerequests immutable."""
+    return f"schema/{plural}"
+
+
 GUARDS, RECORDS, LAUNDERING, AGENTS, AGENTS_INSIDE = (
     policy(name) for name in ("guards", "records", "laundering", "agents", "agents-inside")
 )

@@ -70,6 +70,10 @@ class Camp:
         for _ in (self._broad, self._tame):
             pass
 
+    def agent_of(self, sponsor: str) -> Agent:
+        """A broad agent in a place of its own, run by this sponsor."""
+        return self._agent(self._pitch(f"jailbreak-{secrets.token_hex(3)}-{self.run}", self.ground.role, sponsor))
+
     def _agent(self, namespace: str) -> Agent:
         admin = self.ground.admin
         name = f"agent-{secrets.token_hex(4)}"
@@ -77,14 +81,14 @@ class Camp:
         secret = token(admin, namespace, name)
         return Agent(name, namespace, secret, self.ground.as_bearer(name, secret))
 
-    def _pitch(self, name: str, role: str) -> str:
+    def _pitch(self, name: str, role: str, sponsor: str = "") -> str:
         """A namespace whose ServiceAccounts are all agents, in force on return."""
         identity = {
             "apiVersion": f"{OURS}/v1alpha1",
             "kind": "AgentIdentity",
             "metadata": {"name": name},
             "spec": {
-                "sponsors": [self.ground.sponsor],
+                "sponsors": [sponsor or self.ground.sponsor],
                 "subjects": [{"kind": "ServiceAccount", "namespace": name, "name": "*"}],
             },
         }

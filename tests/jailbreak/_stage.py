@@ -9,7 +9,7 @@ import re
 import secrets
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -76,6 +76,17 @@ class Stage:
         self._after.callback(story.clear_up)
         return story
 
+    def sign(self, request: str, *, people: int = 1) -> None:
+        """bob, and carol, read the statement and sign it. The harness's cluster only."""
+        self.story.signed(request, *self.story.harness_reviewers()[:people])
+
+    def approved(self, url: str, *, by: Agent | None = None) -> str:
+        """The agent's deletion of this has been asked for and signed for. Returns the change request. The harness's cluster only."""
+        reply = self.strike("DELETE", url, by=by)
+        assert reply.outcome == "Pending", str(reply)
+        self.sign(reply.request)
+        return reply.request
+
     # --- who attacks --------------------------------------------------------------------------
 
     @cached_property
@@ -91,6 +102,10 @@ class Stage:
     def another(self) -> Agent:
         """One more agent like `agent`."""
         return self._kept(self.camp.broad_agent())
+
+    def agent_of(self, sponsor: str) -> Agent:
+        """A new agent like `agent`, whose sponsor is somebody else. Only while everything is in force."""
+        return self._kept(self.camp.agent_of(sponsor))
 
     def _kept(self, agent: Agent) -> Agent:
         self._after.callback(agent.api.close)
@@ -124,19 +139,19 @@ class Stage:
         self.admin.create(path("persistentvolumeclaims", namespace=namespace), {"metadata": {"name": name}, "spec": spec})
         return path("persistentvolumeclaims", name, namespace=namespace)
 
-    def volume(self) -> str:
+    def volume(self, *, name: str = "", policy: str = "Retain") -> str:
         """A PersistentVolume with no disk behind it. Returns its path."""
         spec = {
             "capacity": {"storage": "1Mi"},
             "accessModes": ["ReadWriteOnce"],
             "hostPath": {"path": "/nonexistent"},
             "storageClassName": "none",
-            "persistentVolumeReclaimPolicy": "Retain",
+            "persistentVolumeReclaimPolicy": policy,
         }
-        return self.make(path("persistentvolumes"), {"metadata": {"name": self.name("volume")}, "spec": spec})
+        return self.make(path("persistentvolumes"), {"metadata": {"name": name or self.name("volume")}, "spec": spec})
 
-    def custom_kind(self) -> tuple[str, str]:
-        """A CustomResourceDefinition of nobody's, served, and one object of it. Returns the paths of both."""
+    def custom_kind(self, *, versions: Sequence[str] = ("v1",)) -> tuple[str, str]:
+        """A CustomResourceDefinition of nobody's, served, and one object of it, in the first version. Returns the paths of both."""
         word = f"jb{secrets.token_hex(4)}"
         group = f"{word}.example.com"
         schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
@@ -144,11 +159,11 @@ class Stage:
             "group": group,
             "scope": "Cluster",
             "names": {"kind": word.capitalize(), "plural": f"{word}s", "singular": word, "listKind": f"{word.capitalize()}List"},
-            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+            "versions": [{"name": each, "served": True, "storage": each == versions[0], "schema": schema} for each in versions],
         }
         definition = self.make(path("customresourcedefinitions"), {"metadata": {"name": f"{word}s.{group}"}, "spec": spec})
-        collection = f"/apis/{group}/v1/{word}s"
-        body = {"apiVersion": f"{group}/v1", "kind": word.capitalize(), "metadata": {"name": "precious"}}
+        collection = f"/apis/{group}/{versions[0]}/{word}s"
+        body = {"apiVersion": f"{group}/{versions[0]}", "kind": word.capitalize(), "metadata": {"name": "precious"}}
         served = self.comes_true(lambda: self.admin.request("POST", collection, body).ok)
         assert served, f"the API server does not serve {collection}"
         return definition, f"{collection}/precious"

@@ -75,7 +75,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ours = sorted((items[index] for index in places), key=_place)
     for index, item in zip(places, ours, strict=True):
         items[index] = item
-    config.stash[_TABLE] = Table([attack for item in ours if (attack := attack_of(item))])
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What was left out on the command line (-k) is left out of the table too."""
+    session.config.stash[_TABLE] = Table([attack for item in session.items if (attack := attack_of(item))])
 
 
 # --- the cluster ------------------------------------------------------------------------------
