@@ -14,7 +14,10 @@ NAMESPACES: Final = GroupResource("", "namespaces")
 CLAIMS: Final = GroupResource("", "persistentvolumeclaims")
 VOLUMES: Final = GroupResource("", "persistentvolumes")
 DEFINITIONS: Final = GroupResource("apiextensions.k8s.io", "customresourcedefinitions")
+STATEFULSETS: Final = GroupResource("apps", "statefulsets")
 BUILT_IN: Final = frozenset({NAMESPACES, CLAIMS, VOLUMES, DEFINITIONS})
+HARDENED: Final = frozenset({STATEFULSETS})
+"""What the hardened profile guards besides, from agents alone."""
 
 APPROVALS: Final = GroupResource(GROUP, "approvals")
 IDENTITIES: Final = GroupResource(GROUP, "agentidentities")
@@ -37,13 +40,17 @@ class Misunderstood:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """`labels` are the old object's. `home` is the namespace whose environments hold it: its own, or that of a volume's claim."""
+    """`labels` are the old object's. `home` is the namespace whose environments hold it: its own, or that of a volume's claim.
+
+    `takes_claims`: a StatefulSet whose claims are deleted with it.
+    """
 
     target: Target
     change: Change
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
     home: str
+    takes_claims: bool = False
 
     @property
     def kind(self) -> GroupResource:
@@ -124,6 +131,7 @@ def _deletion(request: Request) -> Deletion | Misunderstood:
         labels=strings(old, "metadata", "labels"),
         annotations=strings(old, "metadata", "annotations"),
         home=home,
+        takes_claims=text(old, "spec", "persistentVolumeClaimRetentionPolicy", "whenDeleted") == "Delete",
     )
 
 

@@ -6,11 +6,12 @@ from typing import Final, TypeAlias
 
 from countersign.domain.answer import Reason
 from countersign.domain.approval import Phase, Standing, standing
-from countersign.domain.classify import Deletion, GuardedChange, Relabelling, Setting, fixed_losses
+from countersign.domain.classify import HARDENED, Deletion, GuardedChange, Relabelling, Setting, fixed_losses
 from countersign.domain.emergency import glass_is_broken, lockdown_in
 from countersign.domain.identify import Agent, Human, Requester
-from countersign.domain.protect import Environments, Hold, hold, losing, matching, may_be_own_work
-from countersign.domain.request import Operation, UserInfo
+from countersign.domain.profile import Profile
+from countersign.domain.protect import Environments, Hold, hold, is_own_work, losing, matching, may_be_own_work
+from countersign.domain.request import GroupResource, Operation, UserInfo
 from countersign.domain.resources import ChangeRequest, Losses, Mode, Namespace, ProtectedEnvironment
 from countersign.domain.snapshot import Snapshot
 from countersign.domain.statement import act, digest_deleted
@@ -101,11 +102,16 @@ def decide(facts: Facts) -> Verdict:
     return _withhold(facts, enforced, current, state)
 
 
-def holding(change: GuardedChange, who: Requester, user: UserInfo, snapshot: Snapshot) -> Hold:
+def guarded_kinds(profile: Profile, who: Requester) -> frozenset[GroupResource]:
+    """The kinds whose deletion each environment holds back from a requester besides the built-in ones: in the hardened profile, from agents."""
+    return HARDENED if profile is Profile.HARDENED and isinstance(who, Agent) else frozenset()
+
+
+def holding(change: GuardedChange, who: Requester, user: UserInfo, snapshot: Snapshot, profile: Profile = Profile.STANDARD) -> Hold:
     """The environments that hold back a deletion or a relabelling; settings are judged in `register.py`. Raises UnableError."""
     match change:
         case Deletion():
-            return hold(matching(change, snapshot), who, user, snapshot.directory)
+            return hold(matching(change, snapshot, guarded_kinds(profile, who)), who, user, snapshot.directory)
         case Relabelling():
             return hold(losing(change, snapshot), who, user, snapshot.directory)
         case Setting():
@@ -167,7 +173,17 @@ def _is_own_work(environment: ProtectedEnvironment, facts: Facts) -> bool:
         return False  # what an agent did under another's name bears that name, too
     if facts.losses is not None and facts.losses.volumes != 0:
         return False
+    if facts.change.kind in HARDENED:
+        return _lies_in_own_work(environment, facts.change, facts)
     return may_be_own_work(environment, facts.change, facts.created, facts.user, facts.now)
+
+
+def _lies_in_own_work(environment: ProtectedEnvironment, deletion: Deletion, facts: Facts) -> bool:
+    """What takes no claim with it goes as its namespace would."""
+    home = facts.home
+    if home is None or deletion.takes_claims:
+        return False
+    return is_own_work(environment, home.annotations, home.meta.created, facts.user, facts.now)
 
 
 def _standing(request: ChangeRequest, facts: Facts, environments: Environments) -> Standing:

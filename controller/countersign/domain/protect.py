@@ -9,7 +9,7 @@ from countersign.domain.classify import BUILT_IN, DEFINITIONS, NAMESPACES, VOLUM
 from countersign.domain.errors import UnableError
 from countersign.domain.identify import Agent, Directory, Human, Machine, Requester, matches
 from countersign.domain.names import ANNOTATION_CREATED_BY
-from countersign.domain.request import UserInfo
+from countersign.domain.request import GroupResource, UserInfo
 from countersign.domain.resources import ChangeRequest, ProtectedEnvironment, ProtectFrom, Registration, Reviewer, Verdict
 from countersign.domain.snapshot import Snapshot
 
@@ -24,12 +24,15 @@ class Hold:
     excepted: Environments
 
 
-def matching(deletion: Deletion, snapshot: Snapshot) -> Environments:
-    """The environments that a deletion would touch. Raises UnableError where a namespace's labels are not known."""
+def matching(deletion: Deletion, snapshot: Snapshot, beyond: frozenset[GroupResource] = frozenset()) -> Environments:
+    """The environments that a deletion would touch. Raises UnableError where a namespace's labels are not known.
+
+    `beyond` are kinds that each environment guards besides the built-in ones.
+    """
     everything, kind = snapshot.environments.values(), deletion.kind
     if kind == NAMESPACES:
         return tuple(e for e in everything if e.covers(deletion.target.name, deletion.labels))
-    concerned = tuple(everything) if kind in BUILT_IN else tuple(e for e in everything if kind in e.resources)
+    concerned = tuple(everything) if kind in BUILT_IN | beyond else tuple(e for e in everything if kind in e.resources)
     if deletion.target.namespace:
         return _in_namespace(deletion.home, concerned, snapshot)
     # Cluster-scoped: what lists the kind; for volumes the claim's environments; and always the default.
@@ -71,12 +74,18 @@ def protects_from(scope: ProtectFrom, who: Requester) -> bool:
 
 def may_be_own_work(environment: ProtectedEnvironment, deletion: Deletion, created: datetime | None, user: UserInfo, now: datetime) -> bool:
     """Whether the requester made this namespace itself and lately; that no claim is in it is for a live count to say."""
+    return deletion.kind == NAMESPACES and is_own_work(environment, deletion.annotations, created, user, now)
+
+
+def is_own_work(
+    environment: ProtectedEnvironment, annotations: Mapping[str, str], created: datetime | None, user: UserInfo, now: datetime
+) -> bool:
+    """Whether the requester made the namespace that bears these annotations, and lately."""
     return (
-        deletion.kind == NAMESPACES
-        and environment.own_work is not None
+        environment.own_work is not None
         and created is not None
         and now - created <= environment.own_work
-        and deletion.annotations.get(ANNOTATION_CREATED_BY) == user.username
+        and annotations.get(ANNOTATION_CREATED_BY) == user.username
     )
 
 

@@ -6,14 +6,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from countersign.domain.answer import Reason
-from countersign.domain.classify import NAMESPACES, REVIEWERS, Deletion, GuardedChange, Relabelling, Setting
+from countersign.domain.classify import HARDENED, NAMESPACES, REVIEWERS, Deletion, GuardedChange, Relabelling, Setting
 from countersign.domain.decide import Facts, Verdict, Withhold, act_now, act_of_home, current_round, decide, holding, operation_of
 from countersign.domain.document import text
 from countersign.domain.emergency import glass_faults
 from countersign.domain.identify import Agent, Requester
+from countersign.domain.profile import Profile
 from countersign.domain.protect import Hold, registration_is_closed
 from countersign.domain.register import SettingHold, notes, setting_hold
-from countersign.domain.request import Operation, Request, UserInfo
+from countersign.domain.request import GroupResource, Operation, Request, UserInfo
 from countersign.domain.resources import AgentIdentity, Losses, ProtectedEnvironment, Reviewer
 from countersign.domain.selfcheck import NOTHING_FOUND, Findings, check_environment, check_identity, check_reviewer
 from countersign.domain.snapshot import Snapshot
@@ -38,6 +39,7 @@ class Terms:
 
     cool_off: timedelta
     our_namespace: str
+    profile: Profile = Profile.STANDARD
     glass_ahead: timedelta = timedelta(minutes=5)
 
 
@@ -55,6 +57,10 @@ class Judge:
         self._parsers = parsers
         self._terms = terms
 
+    def kinds(self, snapshot: Snapshot) -> frozenset[GroupResource]:
+        """The kinds whose deletion may be guarded, besides the built-in ones."""
+        return snapshot.listed | (HARDENED if self._terms.profile is Profile.HARDENED else frozenset())
+
     def judge(self, request: Request, change: GuardedChange, snapshot: Snapshot, now: datetime, losses: Losses | None) -> Judged:
         """Raises UnableError where the snapshot lacks what the rule needs, CountersignError for an object of ours that cannot be read."""
         who = snapshot.directory.identify(request.user)
@@ -64,7 +70,7 @@ class Judge:
         elif isinstance(change, Setting):
             held, closed_for_good = Hold((), ()), False
         else:
-            held, closed_for_good = holding(change, who, request.user, snapshot), False
+            held, closed_for_good = holding(change, who, request.user, snapshot, self._terms.profile), False
         facts = Facts(
             who=snapshot.directory.counted(request.user) if any(environment.widens for environment in held.held) else who,
             user=request.user,

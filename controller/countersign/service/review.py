@@ -111,7 +111,7 @@ class Review:
 
     async def _answer(self, request: Request, deadline: float) -> Answer:
         snapshot = self._outside.state.snapshot()
-        match classify(request, snapshot.listed):  # 1
+        match classify(request, self._judge.kinds(snapshot)):  # 1
             case NotGuarded():
                 return with_context(request, snapshot, Permit(Reason.NOT_GUARDED))
             case Misunderstood(why=why):

@@ -15,6 +15,7 @@ from countersign.wire.guards.objects import (
     agent_variables,
     condition,
     constraints,
+    has_subresource,
     operation,
     policy,
     refusal,
@@ -39,6 +40,7 @@ def _by_kind(site: Site, shards: Sequence[Shard]) -> list[Guard]:
     ours = f'request.resource.group == "{GROUP}"'
     namespace = every('request.resource.group == ""', resource_in(["namespaces"]))
     rights = f'request.resource.group == "{_RBAC}"'
+    finalizing = every(namespace, has_subresource("finalize"), operation("UPDATE"))
     owned = every(operation("CREATE", "UPDATE"), resource_in(["persistentvolumes", "persistentvolumeclaims", "customresourcedefinitions"]))
     spec = {
         "failurePolicy": "Fail",
@@ -76,9 +78,23 @@ def _by_kind(site: Site, shards: Sequence[Shard]) -> list[Guard]:
                 some(negated(owned), keeps_owners(), negated("variables.agent")),
                 "Agents give volumes, claims and CustomResourceDefinitions no new ownerReferences: deleting the owner would delete them unsigned.",
             ),
+            refusal(
+                negated(every(finalizing, "variables.agent")),
+                f"Agents do not finalize namespaces, which removes them while their objects are still there: {_ASK}",
+            ),
+            refusal(
+                some(negated(some(namespace, owned)), _keeps_finalizers(), negated("variables.agent")),
+                f"Agents take no finalizers from namespaces, volumes, claims and CustomResourceDefinitions: {_ASK}",
+            ),
         ],
     }
     return policy(site, NAME, spec)
+
+
+def _keeps_finalizers() -> str:
+    """What has to be done before the object may go stays to be done."""
+    kept = "oldObject.metadata.?finalizers.orValue([]).all(old, old in object.metadata.?finalizers.orValue([]))"
+    return some(negated(operation("UPDATE")), kept)
 
 
 def _our_rights() -> str:

@@ -3,10 +3,12 @@
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from countersign.domain.document import JsonObject
 from countersign.domain.names import GROUP
+from countersign.domain.profile import Profile
 from countersign.domain.request import GroupResource
 from countersign.wire.cel import literal, mapped, some
 from countersign.wire.shards import Shard
@@ -20,7 +22,10 @@ COLLECTIONS: Final[Mapping[str, str]] = {
     "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
     "MutatingAdmissionPolicy": "mutatingadmissionpolicies",
     "MutatingAdmissionPolicyBinding": "mutatingadmissionpolicybindings",
+    "PriorityLevelConfiguration": "prioritylevelconfigurations",
+    "FlowSchema": "flowschemas",
 }
+FLOW_CONTROL: Final = "flowcontrol.apiserver.k8s.io/v1"
 OWNER: Final = "countersign-operator"  # the chart's ClusterRole whose deletion takes every guard with it
 WEBHOOK_SERVICE: Final = "countersign-webhook"
 CONFIGURATION: Final = "countersign"
@@ -36,7 +41,8 @@ class Site:
 
     `owner_uid` is that of the ClusterRole OWNER. `webhook_url` is "" where the Service is to be called. `ca_bundle` is PEM.
     `mutating`: whether MutatingAdmissionPolicy v1 is served (Kubernetes 1.36). `owners` are the kinds, as `group/Kind`, that may
-    own namespaces (Capsule's tenants: `capsule.clastix.io/Tenant`).
+    own namespaces (Capsule's tenants: `capsule.clastix.io/Tenant`). `now` is a time lately, for what holds only so long; None is never.
+    `jail`: whether agents' writes to admission policies are held in wire/guards/jail.py.
     """
 
     owner_uid: str
@@ -45,6 +51,9 @@ class Site:
     ca_bundle: bytes
     mutating: bool
     owners: tuple[str, ...] = ()
+    profile: Profile = Profile.STANDARD
+    now: datetime | None = None
+    jail: bool = False
 
     @property
     def operator(self) -> str:
@@ -53,6 +62,11 @@ class Site:
     @property
     def webhook(self) -> str:
         return f"system:serviceaccount:{self.namespace}:countersign-webhook"
+
+
+def quarter(now: datetime) -> datetime:
+    """The last full quarter of an hour: a policy that holds a time is not to change with every second."""
+    return now.replace(minute=now.minute - now.minute % 15, second=0, microsecond=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +89,12 @@ class Guard:
 
     @property
     def path(self) -> str:
-        return f"/apis/{API}/{self.collection}/{self.name}"
+        return f"{root_of(self.kind)}/{self.name}"
+
+
+def root_of(kind: str) -> str:
+    """The API path of the collection in which guards of a kind lie."""
+    return f"/apis/{FLOW_CONTROL if kind in ('PriorityLevelConfiguration', 'FlowSchema') else API}/{COLLECTIONS[kind]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +141,18 @@ def agent_variables(shards: Sequence[Shard]) -> list[Json]:
     return [*parts, variable("agent", some(*(f"variables.{part['name']}" for part in parts)))]
 
 
-def policy(site: Site, name: str, spec: Json, *, actions: Sequence[str] = ("Deny",)) -> list[Guard]:
-    """A ValidatingAdmissionPolicy and its binding."""
+def only_agents(shards: Sequence[Shard]) -> list[Json]:
+    """A matchCondition that keeps everybody else's requests away, where the agents fill but one expression: conditions know no variables."""
+    return [condition("an-agent", shards[0].matches)] if len(shards) == 1 else []
+
+
+def policy(site: Site, name: str, spec: Json, *, actions: Sequence[str] = ("Deny",), params: tuple[str, str] | None = None) -> list[Guard]:
+    """A ValidatingAdmissionPolicy and its binding. `params`: the apiVersion and kind whose objects, in the request's namespace, it looks at."""
     kind = "ValidatingAdmissionPolicy"
-    bound = {"policyName": name, "validationActions": list(actions)}
+    bound: Json = {"policyName": name, "validationActions": list(actions)}
+    if params is not None:
+        spec = {**spec, "paramKind": {"apiVersion": params[0], "kind": params[1]}}
+        bound["paramRef"] = {"selector": {}, "parameterNotFoundAction": "Allow"}
     return [Guard(_frame(site, kind, name, spec=spec)), Guard(_frame(site, f"{kind}Binding", name, spec=bound))]
 
 
@@ -138,6 +165,11 @@ def mutation(site: Site, name: str, spec: Json) -> list[Guard]:
 def configuration(site: Site, webhooks: Sequence[Json]) -> Guard:
     """The ValidatingWebhookConfiguration."""
     return Guard(_frame(site, "ValidatingWebhookConfiguration", CONFIGURATION, webhooks=list(webhooks)))
+
+
+def flow_control(site: Site, kind: str, name: str, spec: Json) -> Guard:
+    """A PriorityLevelConfiguration or a FlowSchema."""
+    return Guard({**_frame(site, kind, name, spec=spec), "apiVersion": FLOW_CONTROL})
 
 
 def client(site: Site) -> Json:

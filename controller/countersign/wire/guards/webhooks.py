@@ -7,7 +7,9 @@ requesters, so that nobody else's request leaves the API server. At least one co
 from collections.abc import Sequence
 from typing import Final
 
+from countersign.domain.classify import HARDENED
 from countersign.domain.names import GROUP, LABEL_PROTECTED
+from countersign.domain.profile import Profile
 from countersign.domain.request import GroupResource
 from countersign.domain.resources import ProtectedEnvironment, ProtectFrom
 from countersign.wire.cel import FALSE, covers, every, is_builtin, is_human, is_machine, negated, some
@@ -74,7 +76,8 @@ def _not_builtin() -> Json:
 
 def _agents(site: Site, index: int, shard: Shard, environments: Sequence[ProtectedEnvironment]) -> Json:
     own = [GroupResource(GROUP, kind) for kind in OWN_KINDS]
-    kinds = [_NAMESPACE, _CLAIM, *_CLUSTER_KINDS, *_listed(environments), *own]
+    beyond = HARDENED if site.profile is Profile.HARDENED else ()
+    kinds = [_NAMESPACE, _CLAIM, *_CLUSTER_KINDS, *beyond, *_listed(environments), *own]
     rules = [*rules_for(kinds, ["DELETE"]), Rule("", NAMESPACES, ["UPDATE"])]
     conditions = [
         _not_builtin(),
