@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from countersign.domain.resources import AgentIdentity, ProtectedEnvironment
 from countersign.wire.guards.agents import agent_policies
+from countersign.wire.guards.controllers import controller_policies
+from countersign.wire.guards.hardened import hardened_policies
 from countersign.wire.guards.label import label_policies
 from countersign.wire.guards.laundering import laundering_policies
 from countersign.wire.guards.leaving import leaving_policies
@@ -26,6 +28,8 @@ def guards(site: Site, identities: Sequence[AgentIdentity], environments: Sequen
         *laundering_policies(site, shards),
         *leaving_policies(site, ordered),
         *agent_policies(site, shards),
+        *controller_policies(site, shards),
+        *hardened_policies(site, shards, identities, ordered),
         *label_policies(site, shards, identities),
         webhook_configuration(site, shards, ordered),
     )
