@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
 
+from countersign.adapters.access import ApiAccess
 from countersign.adapters.accounts import AccountBook
 from countersign.adapters.api import KubernetesApi
 from countersign.adapters.authority import Authority, server_names
@@ -18,6 +19,7 @@ from countersign.adapters.lease import Lease
 from countersign.adapters.live import ApiLiveLook
 from countersign.adapters.notices import ApiNotices
 from countersign.adapters.owner import ChartRole
+from countersign.adapters.rights import RightsWatch
 from countersign.adapters.status import StatusBoard
 from countersign.adapters.store import ClusterStore
 from countersign.adapters.upkeep import UpkeepMetrics
@@ -25,14 +27,17 @@ from countersign.bootstrap import VERSION, build_api
 from countersign.domain.document import JsonObject
 from countersign.domain.names import GROUP
 from countersign.domain.names import VERSION as API_VERSION
+from countersign.domain.posture import Terms
 from countersign.domain.resources import Target
 from countersign.service.drift import Drift
 from countersign.service.keeping import Notice
 from countersign.service.lifecycle import Keeping, Lifecycle
+from countersign.service.posture import Postures, Told
 from countersign.service.protection import Protection
 from countersign.service.upkeep import Upkeep
 from countersign.settings import Settings
 from countersign.wire.guards import Guard
+from countersign.wire.resources.identity import render_could_become
 
 ACCOUNTS_PATH = "/api/v1/serviceaccounts"
 POLICIES = "admissionregistration.k8s.io"
@@ -54,6 +59,8 @@ class Operator:
     metrics: UpkeepMetrics
     census: Census
     upkeep: Upkeep
+    rights: RightsWatch
+    postures: Postures
 
 
 def path_of(plural: str) -> str:
@@ -102,6 +109,16 @@ def build_operator(settings: Settings) -> Operator:
         notices=notices,
         keeping=Keeping(cool_off=settings.cool_off, keep_ended=settings.keep_ended),
     )
+    rights = RightsWatch(api)
+    postures = Postures(
+        store,
+        rights,
+        ApiAccess(api),
+        Told(statuses, notices, metrics, render_could_become),
+        clock,
+        lambda snapshot: Terms(settings.namespace, settings.profile, snapshot.listed),
+    )
+    rights.tell(postures.wake)
     return Operator(
         settings=settings,
         api=api,
@@ -115,6 +132,8 @@ def build_operator(settings: Settings) -> Operator:
         metrics=metrics,
         census=Census(api, _sinks(store, statuses, accounts)),
         upkeep=Upkeep(store, protection, lifecycle, clock, metrics, watchers=(Drift(api, notices, metrics),)),
+        rights=rights,
+        postures=postures,
     )
 
 

@@ -150,7 +150,10 @@ def test_the_operator_deletes_nothing_of_anybody_else(chart: Chart) -> None:
 
 def test_the_operator_grants_nothing(chart: Chart) -> None:
     held = {grant for grant in granted(chart, "countersign-operator") if grant[0] == "rbac.authorization.k8s.io"}
-    assert held == {("rbac.authorization.k8s.io", "clusterroles", "get", "countersign-operator")}
+    everybodys = {(kind, verb, "") for kind in ("clusterroles", "clusterrolebindings", "roles", "rolebindings") for verb in READS}
+    assert {grant[1:] for grant in held} == {("clusterroles", "get", "countersign-operator"), *everybodys}
+    asked = {grant[1:] for grant in granted(chart, "countersign-operator") if grant[0] == "authorization.k8s.io"}
+    assert asked == {("subjectaccessreviews", "create", "")}
 
 
 # --- people and agents ----------------------------------------------------------------------------

@@ -77,7 +77,8 @@ OF_THE_OPERATOR: Mapping[str, Call] = {
     "write a Secret elsewhere": ("POST", path("secrets", namespace="default"), SECRET),
     "delete another's webhook": ("DELETE", path("validatingwebhookconfigurations", "cert-manager"), None),
     "delete another's policy": ("DELETE", path("validatingadmissionpolicies", "x"), None),
-    "read another ClusterRole": ("GET", path("clusterroles", "cluster-admin"), None),
+    "change another ClusterRole": ("PATCH", path("clusterroles", "view"), {"metadata": {"labels": {"x": "y"}}}),
+    "bind a ClusterRole": ("POST", path("clusterrolebindings"), BINDING),
     "delete a ServiceAccount": ("DELETE", path("serviceaccounts", "kiro", namespace="agents"), None),
 }
 REFUSED = [

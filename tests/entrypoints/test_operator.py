@@ -89,11 +89,27 @@ class Upkeep:
         await asyncio.Event().wait()
 
 
+class Loop:
+    """Stands for a part that only runs, and hears."""
+
+    def __init__(self) -> None:
+        self.heard_of: list[tuple[str, str]] = []
+        self.running = False
+
+    def heard(self, plural: str, event: str, _: JsonObject) -> None:
+        self.heard_of.append((plural, event))
+
+    async def run(self) -> None:
+        self.running = True
+        await asyncio.Event().wait()
+
+
 class World:
     def __init__(self, tmp_path: Path) -> None:
         (tmp_path / "token").write_text("first\n")
         api, clock = MemoryApi(), HandClock()
         self.guards, self.lease, self.upkeep = Guards(), Lease(), Upkeep()
+        self.rights, self.postures = Loop(), Loop()
         self.settings = SimpleNamespace(
             api_server="https://127.0.0.1:1",
             api_ca_file=tmp_path / "ca.crt",
@@ -116,6 +132,8 @@ class World:
                 metrics=UpkeepMetrics(version="1"),
                 census=Census(api, {}),
                 upkeep=self.upkeep,
+                rights=self.rights,
+                postures=self.postures,
             ),
         )
         self.registry: Any = module.handlers(self.parts)
@@ -168,6 +186,7 @@ class TestWhoHears:
         await world.tell("agentidentities", "DELETED", identity)
         assert not world.parts.store.snapshot().identities
         assert world.upkeep.woken == 3
+        assert world.postures.heard_of == [("agentidentities", "ADDED"), ("agentidentities", "DELETED")]
 
     async def test_the_account_book(self, world: World) -> None:
         await world.tell("serviceaccounts", None, {"metadata": {"namespace": "agents", "name": "kiro"}})

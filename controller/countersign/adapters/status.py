@@ -40,7 +40,10 @@ class StatusBoard:
         return status if seen_uid == uid else {}
 
     async def report(self, report: Report) -> bool:
-        """Write it if it is news; False where it is none, or where the object is gone. Raises ApiError."""
+        """Write it if it is news; False where it is none, or where the object is gone. Raises ApiError.
+
+        Conditions that the report says nothing of stay: several services report on one object.
+        """
         meta = report.meta
         old = self.current(report.plural, meta.name, meta.uid)
         new: dict[str, Any] = {**report.fields, "conditions": self._conditions(old, report), "observedGeneration": meta.generation}
@@ -56,7 +59,11 @@ class StatusBoard:
 
     def _conditions(self, old: JsonObject, report: Report) -> list[JsonObject]:
         before = {text(condition, "type"): condition for condition in items(old, "conditions")}
-        return [self._condition(before.get(condition.type, {}), condition, report.meta.generation) for condition in report.conditions]
+        now = {
+            condition.type: self._condition(before.get(condition.type, {}), condition, report.meta.generation)
+            for condition in report.conditions
+        }
+        return [now.pop(kind, kept) for kind, kept in before.items()] + list(now.values())
 
     def _condition(self, before: Mapping[str, Any], now: Condition, generation: int) -> JsonObject:
         status = {True: "True", False: "False", None: "Unknown"}[now.holds]

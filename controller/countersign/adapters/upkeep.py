@@ -1,5 +1,7 @@
 """Prometheus metrics of the operator."""
 
+from collections.abc import Mapping, Sequence
+
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
@@ -34,6 +36,12 @@ class UpkeepMetrics:
         )
         for kind in ("agentidentities", "protectedenvironments", "reviewers"):
             self._weakened.labels(kind)
+        self._held = Gauge(
+            "countersign_agent_held", "1 where an agent's rights leave no direct way round.", ["agent"], registry=self._registry
+        )
+        self._ways = Gauge(
+            "countersign_agent_ways_round", "1 for each way round that an agent's rights leave open.", ["agent", "way"], registry=self._registry
+        )
         for result in ("done", "failed"):
             self._rounds.labels(result)
 
@@ -48,6 +56,14 @@ class UpkeepMetrics:
 
     def weakened(self, kind: str) -> None:
         self._weakened.labels(kind).inc()
+
+    def postures(self, found: Mapping[str, Sequence[str] | None], held: Mapping[str, bool]) -> None:
+        self._held.clear()
+        self._ways.clear()
+        for agent, holds in held.items():
+            self._held.labels(agent).set(1 if holds else 0)
+            for way in found.get(agent) or ():
+                self._ways.labels(agent, way).set(1)
 
     def reconciled(self, *, done: bool, timestamp: float) -> None:
         self._rounds.labels("done" if done else "failed").inc()

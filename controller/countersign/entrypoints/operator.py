@@ -28,6 +28,7 @@ _GUARDS: Final = (
 )
 _MUTATING_GUARDS: Final = ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings")
 _FIRST_LIST_PAUSE: Final = 1.0
+_POSTURE_OF: Final = ("agentidentities", "protectedenvironments")
 
 
 def run_operator(settings: Settings) -> int:
@@ -100,6 +101,8 @@ async def _work(parts: Operator) -> None:
             await asyncio.sleep(_FIRST_LIST_PAUSE)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(parts.upkeep.run())
+        tasks.create_task(parts.rights.run())
+        tasks.create_task(parts.postures.run())
         tasks.create_task(parts.census.run())
 
 
@@ -177,6 +180,8 @@ def _on_ours(parts: Operator, registry: kopf.OperatorRegistry, plural: str) -> N
         parts.census.heard(path_of(plural))
         parts.store.apply(plural, event["type"] or "ADDED", document)
         parts.statuses.observe(plural, event["type"] or "ADDED", document)
+        if plural in _POSTURE_OF:
+            parts.postures.heard(plural, event["type"] or "ADDED", document)
         parts.upkeep.wake()
 
 
