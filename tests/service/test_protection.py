@@ -24,7 +24,15 @@ from tests.support.objects import (
     person,
     snapshot,
 )
-from tests.support.operator import HandClock, MemoryAccounts, MemoryCertificates, MemoryDefinitions, MemoryGuards, MemoryStatuses
+from tests.support.operator import (
+    HandClock,
+    MemoryAccounts,
+    MemoryAuthorizerFiles,
+    MemoryCertificates,
+    MemoryDefinitions,
+    MemoryGuards,
+    MemoryStatuses,
+)
 
 GOLD = Selector({"tier": "gold"})
 
@@ -163,6 +171,7 @@ class TestActing:
         guards: MemoryGuards | None = None,
         statuses: MemoryStatuses | None = None,
         certificates: MemoryCertificates | None = None,
+        authorizer: MemoryAuthorizerFiles | None = None,
     ) -> Protection:
         return Protection(
             api,
@@ -172,6 +181,7 @@ class TestActing:
             guards=guards or MemoryGuards(),
             accounts=MemoryAccounts((Account("agents", "kiro", {}),)),
             statuses=statuses or MemoryStatuses(),
+            authorizer=authorizer,
         )
 
     def api(self) -> MemoryApi:
@@ -196,6 +206,23 @@ class TestActing:
         going = self.protection(api, guards, statuses, certificates=MemoryCertificates(b""))
         assert await going.reconcile(snapshot(namespace("payments"))) == Plan((), close_registration=False, reports=())
         assert (api.writes(), guards.kept, statuses.written) == ([], [], [])
+
+    async def test_the_files_of_the_authorizer_are_kept_where_there_is_one(self) -> None:
+        files = MemoryAuthorizerFiles()
+        await self.protection(self.api(), authorizer=files).reconcile(snapshot(namespace("payments")))
+        assert [([each.meta.name for each in identities], bundle) for identities, bundle in files.kept] == [(["kiro"], b"BUNDLE")]
+
+    async def test_neither_the_files_nor_the_labels_wait_for_the_other(self) -> None:
+        api, files = self.api(), MemoryAuthorizerFiles(broken=True)
+        with pytest.raises(ApiError, match="no files"):
+            await self.protection(api, authorizer=files).reconcile(snapshot(namespace("payments")))
+        assert LABEL_PROTECTED in api.objects["/api/v1/namespaces/payments"]["metadata"]["labels"]
+        api.failing["PATCH", "/api/v1/namespaces/payments"] = ApiError(500, "no label")
+        api.objects["/api/v1/namespaces/payments"]["metadata"]["labels"] = {}
+        files.broken = False
+        with pytest.raises(ApiError, match="no label"):
+            await self.protection(api, authorizer=files).reconcile(snapshot(namespace("payments")))
+        assert files.kept
 
     async def test_a_namespace_that_went_meanwhile_is_no_failure(self) -> None:
         api = self.api()

@@ -10,7 +10,7 @@ from countersign.domain.document import JsonObject
 from countersign.domain.errors import UnableError
 from countersign.domain.resources import AgentIdentity, Losses, ProtectedEnvironment, Target
 from countersign.service.keeping import Account, Notice, Report
-from countersign.service.ports import Look, Question
+from countersign.service.ports import ApiError, Look, Question
 from tests.support.objects import NOW
 
 
@@ -136,3 +136,14 @@ class MemoryAccounts:
 
     def all(self) -> Sequence[Account]:
         return self.accounts
+
+
+@dataclass
+class MemoryAuthorizerFiles:
+    kept: list[tuple[Sequence[AgentIdentity], bytes]] = field(default_factory=list)
+    broken: bool = False
+
+    async def keep(self, identities: Sequence[AgentIdentity], ca_bundle: bytes) -> None:
+        if self.broken:
+            raise ApiError(500, "no files")
+        self.kept.append((identities, ca_bundle))

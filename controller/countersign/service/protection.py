@@ -15,10 +15,21 @@ from countersign.domain.marks import label_value, level_of
 from countersign.domain.names import DEFAULT_ENVIRONMENT, GROUP, LABEL_AGENT, LABEL_PROTECTED, VERSION
 from countersign.domain.protect import was_approved
 from countersign.domain.request import UserInfo
-from countersign.domain.resources import ProtectedEnvironment, Registration, Reviewer
+from countersign.domain.resources import AgentIdentity, ProtectedEnvironment, Registration, Reviewer
 from countersign.domain.selfcheck import able_to_sign
 from countersign.domain.snapshot import Snapshot
-from countersign.service.keeping import Account, Accounts, AuthorizerFiles, Certificates, Condition, Definitions, Guards, Report, Statuses
+from countersign.service.keeping import (
+    Account,
+    Accounts,
+    AuthorizerFiles,
+    Certificates,
+    Condition,
+    DefaultWatch,
+    Definitions,
+    Guards,
+    Report,
+    Statuses,
+)
 from countersign.service.ports import Api, ApiError, Clock, NotFoundError
 
 _log = logging.getLogger(__name__)
@@ -48,11 +59,18 @@ class Plan:
     reports: tuple[Report, ...]
 
 
-def plan(snapshot: Snapshot, accounts: Iterable[Account], left_out: Sequence[str], now: datetime) -> Plan:
+def plan(
+    snapshot: Snapshot, accounts: Iterable[Account], left_out: Sequence[str], now: datetime, about_default: tuple[Condition, ...] = ()
+) -> Plan:
+    """`about_default`: what else there is to say of the environment `default`."""
     return Plan(
         labels=(*_namespace_labels(snapshot), *_account_labels(snapshot, accounts)),
         close_registration=registration_is_due(snapshot, now),
-        reports=(*_identity_reports(snapshot, left_out), *_reviewer_reports(snapshot, now), *_environment_reports(snapshot, now)),
+        reports=(
+            *_identity_reports(snapshot, left_out),
+            *_reviewer_reports(snapshot, now),
+            *_environment_reports(snapshot, now, about_default),
+        ),
     )
 
 
@@ -119,12 +137,13 @@ def _can_sign(reviewer: Reviewer, now: datetime) -> Condition:
     return Condition("CanSign", holds=False, reason="NoKey", message="No key is registered: this person can sponsor agents, but not sign.")
 
 
-def _environment_reports(snapshot: Snapshot, now: datetime) -> Iterable[Report]:
+def _environment_reports(snapshot: Snapshot, now: datetime, about_default: tuple[Condition, ...]) -> Iterable[Report]:
     in_force = Condition(
         "InForce", holds=True, reason="Compiled", message="The API server sends what this environment guards to the webhook."
     )
     for environment in sorted(snapshot.environments.values(), key=lambda environment: environment.meta.name):
-        yield Report("protectedenvironments", environment.meta, (in_force, _satisfiable(environment, snapshot, now)))
+        more = about_default if environment is snapshot.default else ()
+        yield Report("protectedenvironments", environment.meta, (in_force, _satisfiable(environment, snapshot, now), *more))
 
 
 def _satisfiable(environment: ProtectedEnvironment, snapshot: Snapshot, now: datetime) -> Condition:
@@ -150,6 +169,7 @@ class Protection:
         accounts: Accounts,
         statuses: Statuses,
         authorizer: AuthorizerFiles | None = None,
+        watch: DefaultWatch | None = None,
     ) -> None:
         self._api = api
         self._clock = clock
@@ -159,6 +179,7 @@ class Protection:
         self._accounts = accounts
         self._statuses = statuses
         self._authorizer = authorizer
+        self._watch = watch
 
     async def reconcile(self, snapshot: Snapshot) -> Plan:
         """Guards before all else. Raises ApiError."""
@@ -168,11 +189,25 @@ class Protection:
             return Plan((), close_registration=False, reports=())  # Countersign is being uninstalled
         identities, environments = tuple(snapshot.identities.values()), tuple(snapshot.environments.values())
         left_out = await self._guards.keep(identities, environments, bundle)
-        made = plan(snapshot, self._accounts.all(), left_out, self._clock.now())
+        about_default: tuple[Condition, ...] = ()
+        if self._watch is not None:
+            await self._watch.settle(snapshot.default)
+            about_default = self._watch.conditions(snapshot.default) if snapshot.default is not None else ()
+        made = plan(snapshot, self._accounts.all(), left_out, self._clock.now(), about_default)
+        failed = await self._keep_files(identities, bundle)
         await self.act(made)
-        if self._authorizer is not None:
-            await self._authorizer.keep(identities, bundle)
+        if failed is not None:
+            raise failed
         return made
+
+    async def _keep_files(self, identities: Sequence[AgentIdentity], bundle: bytes) -> ApiError | None:
+        """Neither waits for the labels of others, nor keeps them back."""
+        if self._authorizer is not None:
+            try:
+                await self._authorizer.keep(identities, bundle)
+            except ApiError as error:
+                return error
+        return None
 
     async def act(self, made: Plan) -> None:
         """Raises the first ApiError, once all has been tried."""
