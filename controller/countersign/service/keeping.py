@@ -78,6 +78,14 @@ class AuthorizerFiles(Protocol):
         """Bring the files by which the API server asks our authorizer up to date. Raises ApiError."""
 
 
+class DefaultWatch(Protocol):
+    async def settle(self, default: ProtectedEnvironment | None) -> None:
+        """Bring what the environment `default` has to say about tampering up to date. Raises ApiError."""
+
+    def conditions(self, default: ProtectedEnvironment) -> tuple[Condition, ...]:
+        """What to say of it besides the rest."""
+
+
 class Definitions(Protocol):
     async def ensure(self) -> None:
         """Bring our CRDs to the version of this package. Raises ApiError."""
