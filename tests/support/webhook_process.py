@@ -1,7 +1,7 @@
 """The real server and application in a process of their own, over TLS, around a service that does as the name in the review says.
 
 `python -m tests.support.webhook_process FOLDER OPTIONS`: the certificate is read from FOLDER/secret.json as if that were the API server;
-OPTIONS is JSON for `Limits`, with `drain`, `handshake`, `client_authorities` (PEM) and `callers` beside. Prints its port once it listens.
+OPTIONS is JSON for `Limits`, with `drain`, `handshake`, `client_authorities` (PEM), `callers` and `access` (whether /authorize is served) beside. Prints its port once it listens.
 """
 
 import asyncio
@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from countersign.adapters.access_metrics import AccessCounters
 from countersign.adapters.certificates import ServingCertificate
 from countersign.adapters.clock import SystemClock
 from countersign.adapters.metrics import PrometheusMetrics
 from countersign.domain.answer import Answer, Reason
-from countersign.domain.request import Request
+from countersign.domain.authorize import Access, Deny, Ground, NoOpinion, Opinion
+from countersign.domain.request import Request, UserInfo
 from countersign.entrypoints import protocol
 from countersign.entrypoints.protocol import Drain, Limits, Loop, Server, server
 from countersign.entrypoints.webhook import application
@@ -49,6 +51,13 @@ class ScriptedService:
         return ""
 
 
+class Impersonators:
+    """Denies impersonation to everybody."""
+
+    def authorize(self, _user: UserInfo, access: Access) -> Opinion:
+        return Deny(Ground.IMPERSONATION, "no") if access.verb == "impersonate" else NoOpinion(Ground.ORDINARY)
+
+
 class SecretInAFile:
     """The one read of the `Api` port that a certificate needs. A file that is absent or not JSON stands for what an API server may answer."""
 
@@ -68,11 +77,12 @@ async def main(folder: Path, options: dict[str, Any]) -> None:
     drain = Drain()
     drain_seconds = options.pop("drain", 0.0)
     metrics = PrometheusMetrics(version="test")
+    access = (Impersonators(), AccessCounters(metrics.registry)) if options.pop("access", False) else None
     api: Any = SecretInAFile(folder / "secret.json")
     authorities, callers = options.pop("client_authorities", ""), frozenset(options.pop("callers", ()))
     certificate = ServingCertificate(api, SystemClock(), namespace="countersign", period=0.05, client_authorities=authorities)
     await certificate.refresh()
-    app = application(ScriptedService(), metrics, drain=drain, ready=[certificate.ready], callers=callers)
+    app = application(ScriptedService(), metrics, drain=drain, ready=[certificate.ready], access=access, callers=callers)
     web = server(
         app, host="127.0.0.1", port=0, context=certificate.context, drain=drain, drain_seconds=drain_seconds, limits=Limits(**options)
     )
