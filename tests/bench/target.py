@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from countersign.adapters.metrics import PrometheusMetrics
-from countersign.entrypoints.protocol import Drain, Loop, Server, server
+from countersign.entrypoints.handshakes import Loop
+from countersign.entrypoints.protocol import Drain, Server, server
 from countersign.entrypoints.webhook import application
 from tests.bench.world import review
 

@@ -18,8 +18,9 @@ from countersign.adapters.metrics import PrometheusMetrics
 from countersign.domain.answer import Answer, Reason
 from countersign.domain.authorize import Access, Deny, Ground, NoOpinion, Opinion
 from countersign.domain.request import Request, UserInfo
-from countersign.entrypoints import protocol
-from countersign.entrypoints.protocol import Drain, Limits, Loop, Server, server
+from countersign.entrypoints import handshakes
+from countersign.entrypoints.handshakes import Loop
+from countersign.entrypoints.protocol import Drain, Limits, Server, server
 from countersign.entrypoints.webhook import application
 from countersign.service.ports import ApiError, NotFoundError
 
@@ -102,6 +103,6 @@ async def announce(web: Server) -> None:
 if __name__ == "__main__":
     logging.basicConfig(level="INFO", stream=sys.stderr)
     parsed = json.loads(sys.argv[2])
-    protocol._HANDSHAKE = parsed.pop("handshake", protocol._HANDSHAKE)  # type: ignore[misc]  # the default is too long for a test
+    handshakes._SECONDS = parsed.pop("handshake", handshakes._SECONDS)  # type: ignore[misc]  # the default is too long for a test
     with asyncio.Runner(loop_factory=Loop) as runner:
         runner.run(main(Path(sys.argv[1]), parsed))

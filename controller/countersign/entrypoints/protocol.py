@@ -16,7 +16,6 @@ from types import FrameType
 from typing import Any, ClassVar, Final
 
 import uvicorn
-import uvloop
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -176,19 +175,6 @@ class Connection(HttpToolsProtocol):
             self._blocked = None
 
 
-_HANDSHAKE: Final = 10.0
-
-
-class Loop(uvloop.Loop):
-    """uvloop, with bounds on a TLS handshake and on its end that uvicorn has no settings for (60 s and 30 s else)."""
-
-    async def create_server(self, *args: Any, **kwargs: Any) -> Any:
-        if kwargs.get("ssl") is not None:
-            kwargs.setdefault("ssl_handshake_timeout", _HANDSHAKE)
-            kwargs.setdefault("ssl_shutdown_timeout", 1.0)
-        return await super().create_server(*args, **kwargs)
-
-
 class Server(uvicorn.Server):
     """At the first SIGTERM or SIGINT it drains for `drain_seconds`, then stops; at the second it stops at once."""
 
@@ -218,7 +204,7 @@ _LIMITS: Final = Limits()
 def server(
     app: ASGIApp, *, host: str, port: int, context: ssl.SSLContext | None, drain: Drain, drain_seconds: float, limits: Limits = _LIMITS
 ) -> Server:
-    """A server of one application, to be run on a `Loop`. `context` None is plain HTTP (a benchmark's floor, nothing else)."""
+    """A server of one application, to be run on a `handshakes.Loop`. `context` None is plain HTTP (a benchmark's floor, nothing else)."""
     connection = type("Connection", (Connection,), {"limits": limits, "drain": drain})
     config = uvicorn.Config(
         app,

@@ -4,7 +4,8 @@ import asyncio
 import logging
 
 from countersign.bootstrap import build_webhook
-from countersign.entrypoints.protocol import Drain, Loop, server
+from countersign.entrypoints.handshakes import Loop
+from countersign.entrypoints.protocol import Drain, server
 from countersign.entrypoints.webhook import application
 from countersign.settings import Settings
 
