@@ -18,6 +18,7 @@ PEOPLE: Final = ("alice", "bob", "carol", "dave")
 SPACES: Final = ("payments", "orders")
 TARGETS: Final = ("namespace", "namespace", "namespace", "claim", "volume", "definition", "thing")
 KEYS: Final = ("own", "spare", "hard")
+FLAWS: Final = ("rejection as approval", "other purpose", "other text", "replayed")
 AGENTS: Final = ("kiro", "rogue", "bot-1", "bot-2")
 HUMANS: Final = ("carol", "eve")
 _EVERYBODY: Final = "system:authenticated"
@@ -229,10 +230,13 @@ TURNS: Final = st.builds(
             "more to lose",
             "no reviewer",
             "no keys",
+            "expired keys",
             "setting",
             "anew",
             "another cascade",
             "restart",
+            "tampered",
+            "glass",
         ]
     ),
     span=st.sampled_from([MINUTE, 10 * MINUTE, 30 * MINUTE, 120 * MINUTE, -10 * MINUTE]),

@@ -120,24 +120,29 @@ class Life(Asking):
         person=st.sampled_from(PEOPLE),
         signer=st.sampled_from([*PEOPLE, "mallory"]),
         key=st.sampled_from(choices.KEYS),
-        flaw=st.sampled_from(["", "", "", "namespace", "text", "replayed", "reject"]),
+        flaw=st.sampled_from(["", "", "reject", *choices.FLAWS]),
     )
     def smuggle(self, data: st.DataObject, person: str, signer: str, key: str, flaw: str) -> None:
         requests = self.requests()
         request = data.draw(st.sampled_from(requests[-6:]))
-        own_key = f"{signer}-{key}"
+        self.forge(request, person, f"{signer}-{key}", flaw)
+
+    def forge(self, request: Json, person: str, key: str, flaw: str) -> None:
+        statement = request["spec"]["statement"]
         match flaw:
             case "reject":
-                self.put(request, person, f"{person}-{key}", verdict="Reject")
-            case "namespace":
-                self.put(request, person, own_key, purpose=data.draw(st.sampled_from([REJECT, "git", f"{APPROVE}.evil"])))
-            case "text":
-                self.put(request, person, own_key, text=request["spec"]["statement"].replace("required: ", "required: 1"))
+                self.put(request, person, key, verdict="Reject")
+            case "rejection as approval":
+                self.put(request, person, key, purpose=REJECT)
+            case "other purpose":
+                self.put(request, person, key, purpose=f"{APPROVE}.evil")
+            case "other text":
+                self.put(request, person, key, text=statement.replace("required: ", "required: 1"))
             case "replayed":
-                other = data.draw(st.sampled_from(requests))
-                self.put(request, person, own_key, text=other["spec"]["statement"])
+                others = [each["spec"]["statement"] for each in self.requests()]
+                self.put(request, person, key, text=next((each for each in others if each != statement), "nothing"))
             case _:
-                self.put(request, person, own_key)
+                self.put(request, person, key)
 
     @precondition(lambda self: self.requests())
     @rule(
@@ -167,6 +172,7 @@ class Life(Asking):
         turn=choices.TURNS,
         late=st.booleans(),
         inside=st.booleans(),
+        flaw=st.sampled_from(["", "", "", "", "", "", *choices.FLAWS]),
     )
     def the_whole_way(
         self,
@@ -179,13 +185,14 @@ class Life(Asking):
         turn: choices.Turn,
         late: bool,
         inside: bool,
+        flaw: str,
     ) -> None:
         """Asked, signed, a turn of events, asked again: left to chance alone, few lives would see a quorum, or lose one."""
         user = USERS[who]
         request = self.deletion(user, what, space)
         if request is None:
             return
-        self.signed(request, people[:count], keys)
+        self.signed(request, people[:count], keys, flaw)
         if not inside:
             self.take_turn(turn, request, people)
         replica = self.replica(late)
@@ -220,14 +227,14 @@ class Life(Asking):
         self.signed(self.relabelling(USERS[who], space, labels), people[:3], ("own",))
         self.relabel(who=who, space=space, labels=labels, late=late)
 
-    def signed(self, request: Request, people: list[str], keys: tuple[str, ...]) -> None:
+    def signed(self, request: Request, people: list[str], keys: tuple[str, ...], flaw: str = "") -> None:
         self.ask(request, self.healthy)
         key = identify(request.user, self.world.listed("agentidentities")).key
         opened = self.oracle.last_round(act_of(request), key)
         if opened is not None:
             for person in people:
                 for each in keys:
-                    self.put(opened, person, f"{person}-{each}")
+                    self.forge(opened, person, f"{person}-{each}", flaw)
 
     def take_turn(self, turn: choices.Turn, request: Request, people: list[str]) -> None:
         """Something that may undo a quorum, or seem to make one."""
@@ -247,6 +254,9 @@ class Life(Asking):
                 self.world.delete("reviewers", people[0])
             case "no keys":
                 self.keys(people[0], {})
+            case "expired keys":
+                for person in people:
+                    self.keys(person, {"own": self.world.now.replace(microsecond=0) - MINUTE})
             case "setting":
                 self.setting_changes(change=turn.change)
             case "anew":
@@ -257,6 +267,10 @@ class Life(Asking):
                 self.world.update("namespaces", request.name, lambda document: document["metadata"].update(ownerReferences=owners))
             case "restart":
                 self.restart()
+            case "tampered":
+                self.tamper("one")
+            case "glass":
+                self.break_glass(1)
             case _:
                 pass
 
@@ -346,6 +360,13 @@ class Life(Asking):
         status = {"lockdown": {"incident": incident, "since": "2026-11-22T12:00:00Z", "guard": "ours", "what": "gone"}} if incident else {}
         if self.world.get("protectedenvironments", "default") is not None:
             self.world.update("protectedenvironments", "default", lambda document: document.update(status=status))
+
+    @rule(minutes=st.sampled_from([-5, 0, 1, 59, 60, 61]))
+    def break_glass(self, minutes: int) -> None:
+        """Announced for that many minutes ago."""
+        glass = {"from": choices.when(self.world.now - minutes * MINUTE), "by": "eve@example.com", "why": "nobody who could sign is left"}
+        if self.world.get("protectedenvironments", "default") is not None:
+            self.world.update("protectedenvironments", "default", lambda document: document["spec"].update(glass=glass))
 
     @rule(space=st.sampled_from(SPACES))
     def more_to_lose(self, space: str) -> None:

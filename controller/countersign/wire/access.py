@@ -29,6 +29,7 @@ from countersign.domain.authorize import (
 from countersign.domain.request import UserInfo
 from countersign.wire.admission import ReviewRefused
 from countersign.wire.cel import every, literal, literals, negated, some
+from countersign.wire.lazydocument import check_text
 
 MAX_ACCESS_BYTES: Final = 2 * 1024 * 1024
 """All of it comes from a request's head and from credentials: the API server takes heads of 1 MiB (net/http), JSON may double that."""
@@ -88,6 +89,7 @@ _REVIEW: Final = msgspec.json.Decoder(_Review)
 def decode(body: bytes) -> tuple[UserInfo, Access]:
     """Who asks, and for what. Raises ReviewRefused with a sentence that names the field."""
     try:
+        check_text(body)
         review = _REVIEW.decode(body)
     except (ValueError, RecursionError) as error:
         what = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)

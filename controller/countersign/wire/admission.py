@@ -15,7 +15,7 @@ from countersign.domain.document import JsonObject
 from countersign.domain.errors import CountersignError
 from countersign.domain.names import GROUP
 from countersign.domain.request import Operation, Request, UserInfo
-from countersign.wire.lazydocument import LazyDocument, decode_whole, is_object
+from countersign.wire.lazydocument import LazyDocument, check_text, decode_whole, is_object
 
 MAX_REVIEW_BYTES: Final = 7 * 1024 * 1024
 """Two objects at the API server's limit of 3 MB for a request, and 1 MB for what surrounds them; as controller-runtime."""
@@ -36,7 +36,10 @@ class ReviewRefused(CountersignError):
         self.status = status
 
 
-_NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
+# Longer than anything that an API server sends, short enough to be written down: whoever forges a review could else fill the decision log.
+_NonEmpty = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+_Text = Annotated[str, msgspec.Meta(max_length=4096)]
+_Uid = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 _ABSENT: Final = msgspec.Raw(b"null")
 
 
@@ -48,7 +51,7 @@ class _User(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Resource(msgspec.Struct, frozen=True, gc=False):
-    group: str
+    group: _Text
     version: _NonEmpty
     resource: _NonEmpty
 
@@ -56,13 +59,13 @@ class _Resource(msgspec.Struct, frozen=True, gc=False):
 class _Request(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """`resource` is the one that the rule was registered for; `requestResource` (matchPolicy Equivalent) is none of our business."""
 
-    uid: _NonEmpty
+    uid: _Uid
     resource: _Resource
     operation: Operation
     user_info: _User
-    sub_resource: str | None = None
-    name: str | None = None
-    namespace: str | None = None
+    sub_resource: _Text | None = None
+    name: _Text | None = None
+    namespace: _Text | None = None
     object: msgspec.Raw = _ABSENT
     old_object: msgspec.Raw = _ABSENT
     dry_run: bool | None = None
@@ -88,6 +91,7 @@ _ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
 def decode(body: bytes) -> Request:
     """Read one AdmissionReview. Raises ReviewRefused with a sentence that names the field and the remedy."""
     try:
+        check_text(body)
         review = _REVIEW.decode(body)
     except (ValueError, RecursionError) as error:
         raise _unreadable(body, error) from error

@@ -48,6 +48,15 @@ class LazyDocument(Mapping[str, Any]):
         return f"LazyDocument({', '.join(self._raw)})"
 
 
+def check_text(body: bytes) -> None:
+    """JSON is UTF-8 throughout; the decoder looks only at what it decodes, and would find the rest when a rule asks for it.
+
+    Raises ValueError.
+    """
+    if not body.isascii():
+        body.decode()
+
+
 def is_object(raw: msgspec.Raw) -> bool:
     return memoryview(raw)[0] == _BRACE
 
