@@ -138,7 +138,14 @@ def build_operator(settings: Settings) -> Operator:
 
 
 def _authorizer_files(api: KubernetesApi, clock: SystemClock, settings: Settings) -> ConfigMapFiles:
-    return ConfigMapFiles(api, clock, namespace=settings.namespace, webhook_url=settings.webhook_url, folder=settings.authorizer_folder)
+    return ConfigMapFiles(
+        api,
+        clock,
+        namespace=settings.namespace,
+        webhook_url=settings.webhook_url,
+        folder=settings.authorizer_folder,
+        shows_certificate=bool(settings.client_names),
+    )
 
 
 def _sinks(store: ClusterStore, statuses: StatusBoard, accounts: AccountBook) -> dict[str, Sink]:

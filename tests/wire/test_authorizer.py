@@ -108,6 +108,19 @@ def test_the_kubeconfig(endpoint: Endpoint, server: str, name: str | None) -> No
     assert context["context"] == {"cluster": cluster["name"], "user": read["users"][0]["name"]}
 
 
+def test_the_kubeconfig_where_a_client_certificate_is_asked_for() -> None:
+    read = yaml.safe_load(files(Site(**_parts(), shows_certificate=True), [])[KUBECONFIG_FILE])
+    assert read["users"] == [
+        {
+            "name": "kube-apiserver",
+            "user": {
+                "client-certificate": "/etc/kubernetes/countersign/client.crt",
+                "client-key": "/etc/kubernetes/countersign/client.key",
+            },
+        }
+    ]
+
+
 NASTY = ['a"b', "a\\b", "a\nb", "a: b", "- x", "#", "\u2028", "\U0001f600", "{{x}}", "é", "%", "!tag", "\x7f", "a'b"]
 
 

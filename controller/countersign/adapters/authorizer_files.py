@@ -20,14 +20,15 @@ _log = logging.getLogger(__name__)
 
 
 class ConfigMapFiles:
-    """`webhook_url` is "" where the Service is to be called."""
+    """`webhook_url` is "" where the Service is to be called; `shows_certificate` as in `wire.authorizer.Site`."""
 
-    def __init__(self, api: Api, clock: Clock, *, namespace: str, webhook_url: str, folder: str) -> None:
+    def __init__(self, api: Api, clock: Clock, *, namespace: str, webhook_url: str, folder: str, shows_certificate: bool = False) -> None:
         self._api = api
         self._clock = clock
         self._namespace = namespace
         self._webhook_url = webhook_url
         self._folder = folder
+        self._shows_certificate = shows_certificate
         self._kept: tuple[object, float] | None = None
 
     async def keep(self, identities: Sequence[AgentIdentity], ca_bundle: bytes) -> None:
@@ -39,7 +40,7 @@ class ConfigMapFiles:
         if endpoint is None:
             _log.warning("the Service %s has no address yet, so no authorizer files are written", WEBHOOK_SERVICE)
             return
-        wanted = files(Site(self._namespace, self._folder, endpoint, ca_bundle), identities)
+        wanted = files(Site(self._namespace, self._folder, endpoint, ca_bundle, self._shows_certificate), identities)
         await self._write(wanted)
         self._kept = (known, now)
 

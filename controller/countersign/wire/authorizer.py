@@ -46,12 +46,16 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """`folder` is where the files lie on the API server's host; `ca_bundle` is PEM."""
+    """`folder` is where the files lie on the API server's host; `ca_bundle` is PEM.
+
+    `shows_certificate`: whether the API server has to show a client certificate, which then lies in the folder too.
+    """
 
     namespace: str
     folder: str
     endpoint: Endpoint
     ca_bundle: bytes
+    shows_certificate: bool = False
 
 
 def files(site: Site, identities: Iterable[AgentIdentity]) -> dict[str, str]:
@@ -61,6 +65,7 @@ def files(site: Site, identities: Iterable[AgentIdentity]) -> dict[str, str]:
 
 
 def _kubeconfig(site: Site) -> str:
+    shown = {"client-certificate": f"{site.folder}/client.crt", "client-key": f"{site.folder}/client.key"} if site.shows_certificate else {}
     name = f"    tls-server-name: {json.dumps(site.endpoint.server_name)}\n" if site.endpoint.server_name else ""
     return (
         "# Where kube-apiserver asks Countersign's authorizer. Written by Countersign's operator.\n"
@@ -73,7 +78,7 @@ def _kubeconfig(site: Site) -> str:
         f"{name}"
         f"    certificate-authority-data: {b64encode(site.ca_bundle).decode('ascii')}\n"
         "users:\n"
-        "- {name: kube-apiserver, user: {}}\n"
+        f"- {{name: kube-apiserver, user: {json.dumps(shown)}}}\n"
         "contexts:\n"
         "- {name: countersign, context: {cluster: countersign, user: kube-apiserver}}\n"
         "current-context: countersign\n"
