@@ -12,6 +12,7 @@ from countersign.wire.guards.leaving import leaving_policies
 from countersign.wire.guards.objects import Guard, Site
 from countersign.wire.guards.records import record_policies
 from countersign.wire.guards.selfguard import self_policies
+from countersign.wire.guards.volumes import volume_policies
 from countersign.wire.guards.webhooks import webhook_configuration
 from countersign.wire.shards import deal
 
@@ -29,6 +30,7 @@ def guards(site: Site, identities: Sequence[AgentIdentity], environments: Sequen
         *leaving_policies(site, ordered),
         *agent_policies(site, shards),
         *controller_policies(site, shards),
+        *volume_policies(site, shards),
         *hardened_policies(site, shards, identities, ordered),
         *label_policies(site, shards, identities),
         webhook_configuration(site, shards, ordered),

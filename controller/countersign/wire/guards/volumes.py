@@ -1,0 +1,76 @@
+"""What controllers would delete in an agent's place: volumes that are set free, and claims that go with their StatefulSet.
+
+The deletion of volumes and claims waits for signatures; these are the ways to it that are no deletion. A volume whose claimRef names no
+claim that there is counts as released, and is reclaimed (kubernetes pkg/controller/volume/persistentvolume/pv_controller.go, syncVolume).
+A StatefulSet may say that its claims go when it is deleted or scaled (KEP-1847). What an agent creates so is its own affair here: charts
+do (Loki's); the hardened profile refuses that too.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from countersign.wire.cel import every, negated, some
+from countersign.wire.guards.objects import (
+    Guard,
+    Rule,
+    Site,
+    agent_variables,
+    constraints,
+    only_agents,
+    operation,
+    policy,
+    refusal,
+    resource_in,
+)
+from countersign.wire.shards import Shard
+
+NAME: Final = "countersign-agents-volumes"
+_REFERENCE: Final = ("namespace", "name", "uid")
+_RETENTION: Final = "persistentVolumeClaimRetentionPolicy"
+
+
+def volume_policies(site: Site, shards: Sequence[Shard]) -> list[Guard]:
+    if not shards:
+        return []
+    volume, stateful_set = resource_in(["persistentvolumes"]), resource_in(["statefulsets"])
+    spec = {
+        "failurePolicy": "Fail",
+        "matchConstraints": constraints(
+            Rule("", ["persistentvolumes", "persistentvolumes/status"], ["UPDATE"]), Rule("apps", ["statefulsets"], ["UPDATE", "DELETE"])
+        ),
+        "matchConditions": only_agents(shards),
+        "variables": agent_variables(shards),
+        "validations": [
+            refusal(
+                some(negated(volume), _same_claim(), "!variables.agent"),
+                "Agents do not change whose volume it is (spec.claimRef): a volume set free is reclaimed, and its disk goes. Ask the person you work for.",
+            ),
+            refusal(
+                some(negated(every(stateful_set, operation("UPDATE"))), _not_turned("whenDeleted", "whenScaled"), "!variables.agent"),
+                f"Agents do not turn a StatefulSet's {_RETENTION} to Delete: its claims would go unsigned. Leave it at Retain.",
+            ),
+            refusal(
+                some(
+                    negated(every(stateful_set, operation("DELETE"))),
+                    f'{_retention("oldObject", "whenDeleted")} != "Delete"',
+                    "!variables.agent",
+                ),
+                f"The claims of this StatefulSet would go with it, unsigned: set {_RETENTION}.whenDeleted to Retain, then delete it; its claims stay.",
+            ),
+        ],
+    }
+    return policy(site, NAME, spec)
+
+
+def _same_claim() -> str:
+    """Nobody's volume may be given to a claim; but a claim's stays its own."""
+    same = [f"object.?spec.claimRef.{member} == oldObject.?spec.claimRef.{member}" for member in _REFERENCE]
+    return some(negated("has(oldObject.spec) && has(oldObject.spec.claimRef)"), every(*same))
+
+
+def _not_turned(*when: str) -> str:
+    return every(*(some(f'{_retention("object", each)} != "Delete"', f'{_retention("oldObject", each)} == "Delete"') for each in when))
+
+
+def _retention(tree: str, when: str) -> str:
+    return f'{tree}.?spec.{_RETENTION}.{when}.orValue("Retain")'

@@ -1,0 +1,57 @@
+"""What controllers would delete in an agent's place: wire/guards/volumes.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.wire.test_guards import ALICE, ALL, KIRO, Ask, refusals, thing
+
+CLAIM = {"namespace": "payments", "name": "ledger", "uid": "u1"}
+
+
+def _volume(user: str, old: dict[str, Any] | None, new: dict[str, Any] | None) -> list[str]:
+    before, after = (_withX
+    return refusals(ALL, Ask(user, "UPDATE", "persistentvolumes", object=thing(spec=after), old=thing(spec=before)))
+
+
+@pytest.mark.parametrize(
+    "new", [None, CLAIM | {"uid": "u2"}, CLAIM | {"name": "ghost"}, CLAIM | {"namespace": "kube-system"}, {"name": "ledger"}]
+)
+def test_agents_set_no_volume_free(new: dict[str, Any] | None) -> None:
+    [said] = _volume(KIRO, CLAIM, new)
+    assert "claimRef" in said
+    assert _volume(ALICE, CLAIM, new) == []
+
+
+@pytest.mark.parametrize("old", [None, CLAIM])
+def test_a_volume_that_is_nobodys_or_stays_whose_it_is(old: dict[str, Any] | None) -> None:
+    assert _volume(KIRO, old, CLAIM | {"resourceVersion": "2"}) == []
+    assert _volume(KIRO, None, None) == []
+
+
+def _set(user: str, operation: str, old: dict[str, str] | None, new: dict[str, str] | None = None) -> list[str]:
+    before, after = ({"persistentVolumeClaimRetentionPolicy": each} if each else {} for each in (old, new))
+    return refusals(
+        ALL,
+        Ask(user, operation, "statefulsets", group="apps", object=None if operation == "DELETE" else thing(spec=after), old=thing(spec=before)),
+    )
+
+
+@pytest.mark.parametrize("when", ["whenDeleted", "whenScaled"])
+def test_agents_turn_no_stateful_set_to_delete(when: str) -> None:
+    [said] = _set(KIRO, "UPDATE", {when: "Retain"}, {when: "Delete"})
+    assert "Retain" in said
+    assert len(_set(KIRO, "UPDATE", None, {when: "Delete"})) == 1
+    assert _set(KIRO, "UPDATE", {when: "Delete"}, {when: "Delete"}) == []
+    assert _set(KIRO, "UPDATE", {when: "Delete"}, {when: "Retain"}) == []
+    assert _set(ALICE, "UPDATE", None, {when: "Delete"}) == []
+
+
+def test_agents_delete_none_that_takes_its_claims_along() -> None:
+    [said] = _set(KIRO, "DELETE", {"whenDeleted": "Delete"})
+    assert "whenDeleted" in said
+    assert _set(KIRO, "DELETE", {"whenDeleted": "Retain", "whenScaled": "Delete"}) == []
+    assert _set(KIRO, "DELETE", None) == []
+    assert _set(ALICE, "DELETE", {"whenDeleted": "Delete"}) == []
