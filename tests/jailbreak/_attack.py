@@ -47,7 +47,10 @@ def entry(prefix: str) -> str:
 
 
 def policy(name: str) -> str:
-    """A ValidatingAdmissionPolicy of ours: its binding is taken away. Without the prefix: policy("guards") is countersign-guards."""
+    """A ValidatingAdmissionPolicy of ours: its binding is taken away. Without the prefix: policy("guards") is countersign-guards.
+
+    One that ends in `*` stands for all whose names begin so: a guard may be kept twice.
+    """
     return f"policy/countersign-{name}"
 
 
@@ -62,7 +65,7 @@ def schema(plural: str) -> str:
 
 
 GUARDS, RECORDS, LAUNDERING, AGENTS, AGENTS_INSIDE = (
-    policy(name) for name in ("guards", "records", "laundering", "agents", "agents-inside")
+    policy(name) for name in ("guards*", "records", "laundering", "agents", "agents-inside")
 )
 
 

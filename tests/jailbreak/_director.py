@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import secrets
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Any, Final
 
 from tests.controlplane.api import OURS, Api, ApiError, path
@@ -59,6 +60,7 @@ class Director:
     # --- guards -------------------------------------------------------------------------------
 
     def _take_away(self, wanted: frozenset[str]) -> None:
+        wanted = self._named(wanted)
         webhooks = {guard for guard in wanted if guard.partition("/")[0] == WEBHOOK}
         for guard in sorted(set(self._taken) - wanted - {WEBHOOK}):
             self._bring_back(guard)
@@ -66,6 +68,22 @@ class Director:
             self._remove(guard)
         self._thin_out(webhooks)
         self._settle()
+
+    def _named(self, guards: frozenset[str]) -> frozenset[str]:
+        """With the names in the place of `countersign-guards*`."""
+        named: set[str] = set()
+        for guard in guards:
+            kind, _, pattern = guard.partition("/")
+            if not pattern.endswith("*"):
+                named.add(guard)
+                continue
+            there = [each["metadata"]["name"] for each in self._cluster.api.list(path(_COLLECTIONS[kind]))]
+            found = {f"{kind}/{name}" for name in there if name.startswith(pattern[:-1])} | {
+                each for each in self._taken if fnmatch(each, guard)
+            }
+            assert found, f"there is no guard {guard}"
+            named |= found
+        return frozenset(named)
 
     def _put_right(self) -> None:
         """The guards are put back before the operator returns: it is to find nothing that somebody has tampered with."""

@@ -12,7 +12,7 @@ CLAIM = {"namespace": "payments", "name": "ledger", "uid": "u1"}
 
 
 def _volume(user: str, old: dict[str, Any] | None, new: dict[str, Any] | None) -> list[str]:
-    before, after = (_withX
+    before, after = ({"claimRef": each} if each else {} for each in (old, new))
     return refusals(ALL, Ask(user, "UPDATE", "persistentvolumes", object=thing(spec=after), old=thing(spec=before)))
 
 
@@ -35,7 +35,14 @@ def _set(user: str, operation: str, old: dict[str, str] | None, new: dict[str, s
     before, after = ({"persistentVolumeClaimRetentionPolicy": each} if each else {} for each in (old, new))
     return refusals(
         ALL,
-        Ask(user, operation, "statefulsets", group="apps", object=None if operation == "DELETE" else thing(spec=after), old=thing(spec=before)),
+        Ask(
+            user,
+            operation,
+            "statefulsets",
+            group="apps",
+            object=None if operation == "DELETE" else thing(spec=after),
+            old=thing(spec=before),
+        ),
     )
 
 
