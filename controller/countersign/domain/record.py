@@ -21,6 +21,7 @@ from countersign.domain.request import Request, UserInfo
 
 _EXTRA: Final = "authentication.kubernetes.io/"
 _ACCOUNT: Final = "system:serviceaccount:"
+_LONGEST: Final = 4096
 
 
 def decision(request: Request, answer: Answer, *, now: datetime, milliseconds: float) -> dict[str, object]:
@@ -40,8 +41,8 @@ def decision(request: Request, answer: Answer, *, now: datetime, milliseconds: f
             "version": request.version,
             "resource": f"{request.resource}/{request.subresource}" if request.subresource else request.resource,
             "namespace": request.namespace,
-            "name": request.target_name,
-            "uid": request.target_uid,
+            "name": _cut(request.target_name),
+            "uid": _cut(request.target_uid),
         },
         "decision": "Allow" if answer.allowed else "Refuse",
         "reason": answer.reason.value,
@@ -81,8 +82,13 @@ def _credential(user: UserInfo) -> dict[str, object]:
         record["serviceAccount"] = user.username.removeprefix(_ACCOUNT).replace(":", "/", 1)
     for name, key in (("pod", "pod-name"), ("node", "node-name"), ("credential", "credential-id")):
         if values := user.extra.get(_EXTRA + key):
-            record[name] = values[0]
+            record[name] = _cut(values[0])
     return record
+
+
+def _cut(text: str) -> str:
+    """The API server's own are short; a forged review may hold megabytes."""
+    return text if len(text) <= _LONGEST else text[:_LONGEST]
 
 
 def start(*, now: datetime, version: str) -> dict[str, object]:
