@@ -1,8 +1,12 @@
 """The only place that builds adapters and joins them to services."""
 
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
+from countersign.adapters.access import ApiAccess
 from countersign.adapters.access_metrics import AccessCounters
 from countersign.adapters.api import KubernetesApi
 from countersign.adapters.certificates import ServingCertificate
@@ -19,7 +23,10 @@ from countersign.service.authorizing import Authorizing
 from countersign.service.judging import Judge, Terms
 from countersign.service.opening import Opening
 from countersign.service.review import Outside, Review
-from countersign.settings import Settings
+from countersign.settings import Settings, api_of
+
+if TYPE_CHECKING:
+    from countersign.adapters.person import PersonalApi
 
 VERSION = version("countersign")
 
@@ -45,6 +52,24 @@ def build_api(settings: Settings, process: str) -> KubernetesApi:
     )
 
 
+@asynccontextmanager
+async def open_cluster(environment: Mapping[str, str]) -> AsyncGenerator[tuple["KubernetesApi | PersonalApi", ApiAccess], None]:
+    """The API for a person's command: by COUNTERSIGN_API_SERVER and its like, or in a pod; else by the kubeconfig. Raises ApiError."""
+    found = api_of(environment)
+    api: KubernetesApi | PersonalApi
+    if found is None:
+        from countersign.adapters import person  # noqa: PLC0415  # with YAML and more, of which the webhook needs nothing
+
+        api = await person.PersonalApi.open()
+    else:
+        server, ca_file, token_file = found
+        api = KubernetesApi(server=server, ca_file=ca_file, token_file=token_file, user_agent=f"countersign-posture/{VERSION}")
+    try:
+        yield api, ApiAccess(api)
+    finally:
+        await api.close()
+
+
 def build_webhook(settings: Settings) -> Webhook:
     """To be called inside the running event loop. Raises OSError where the decision log cannot be written."""
     clock = SystemClock()
@@ -61,7 +86,10 @@ def build_webhook(settings: Settings) -> Webhook:
         metrics=metrics,
         parsers=WireParsers(),
     )
-    judge = Judge(outside.parsers, Terms(cool_off=settings.cool_off, our_namespace=settings.namespace))
+    judge = Judge(
+        outside.parsers,
+        Terms(cool_off=settings.cool_off, our_namespace=settings.namespace, profile=settings.profile, glass_ahead=settings.glass_ahead),
+    )
     bounds = Bounds(settings.max_open_requests)
     return Webhook(
         api=api,

@@ -12,7 +12,9 @@ from countersign.adapters.authority import Authority, server_names
 from countersign.adapters.authorizer_files import ConfigMapFiles
 from countersign.adapters.census import Census, Sink
 from countersign.adapters.clock import SystemClock
+from countersign.adapters.decision_log import StreamDecisionLog
 from countersign.adapters.definitions import PackagedDefinitions
+from countersign.adapters.guard_watch import GuardWatch
 from countersign.adapters.guards import GuardKeeper
 from countersign.adapters.impact import ApiImpact
 from countersign.adapters.lease import Lease
@@ -28,24 +30,23 @@ from countersign.domain.document import JsonObject
 from countersign.domain.names import GROUP
 from countersign.domain.names import VERSION as API_VERSION
 from countersign.domain.posture import Terms
-from countersign.domain.resources import Target
 from countersign.service.drift import Drift
-from countersign.service.keeping import Notice
+from countersign.service.glass import GlassWatch, glass_condition
 from countersign.service.lifecycle import Keeping, Lifecycle
 from countersign.service.posture import Postures, Told
 from countersign.service.protection import Protection
+from countersign.service.shadows import Shadows
+from countersign.service.tampering import Tampering
 from countersign.service.upkeep import Upkeep
 from countersign.settings import Settings
-from countersign.wire.guards import Guard
 from countersign.wire.resources.identity import render_could_become
 
 ACCOUNTS_PATH = "/api/v1/serviceaccounts"
-POLICIES = "admissionregistration.k8s.io"
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """All parts of the operator's process; `api` is to be closed at the end."""
+    """All parts of the operator's process; `api` and `repairing` are to be closed at the end."""
 
     settings: Settings
     api: KubernetesApi
@@ -55,6 +56,8 @@ class Operator:
     accounts: AccountBook
     definitions: PackagedDefinitions
     guards: GuardKeeper
+    guard_watch: GuardWatch
+    repairing: KubernetesApi
     notices: ApiNotices
     metrics: UpkeepMetrics
     census: Census
@@ -78,15 +81,29 @@ def build_operator(settings: Settings) -> Operator:
     definitions = PackagedDefinitions(api)
     notices = ApiNotices(api, clock, instance=identity)
 
-    async def told(guard: Guard, what: str) -> None:
-        metrics.repaired(guard.name)
-        about = Target(group=POLICIES, version="v1", resource=guard.collection, name=guard.name)
-        await notices.tell(
-            Notice(guard.kind, about, "GuardRepaired", f"Somebody {what} this guard; it is back as it should be.", warning=True)
-        )
-
+    records = StreamDecisionLog(replica=settings.replica, version=VERSION, clock=clock)
+    shadows = Shadows(notices, metrics, namespace=settings.namespace)
+    tampering = Tampering(
+        api,
+        clock,
+        log=records,
+        notices=notices,
+        statuses=statuses,
+        meter=metrics,
+        number=lambda: uuid4().hex[:8],
+        lockdown=settings.lockdown_after_tampering,
+        also=(lambda default: glass_condition(default, clock.now()), shadows.condition),
+    )
+    repairing = build_api(settings, "operator")  # with connections of its own, so that a repair waits for nobody
     guards = GuardKeeper(
-        api, clock, namespace=settings.namespace, webhook_url=settings.webhook_url, owners=settings.namespace_owners, told=told
+        repairing,
+        clock,
+        namespace=settings.namespace,
+        webhook_url=settings.webhook_url,
+        owners=settings.namespace_owners,
+        profile=settings.profile,
+        jail=settings.policy_jail,
+        told=tampering.repaired,
     )
     owner = ChartRole(api)
     names = server_names(settings.namespace, settings.webhook_url)
@@ -99,6 +116,7 @@ def build_operator(settings: Settings) -> Operator:
         accounts=accounts,
         statuses=statuses,
         authorizer=_authorizer_files(api, clock, settings) if settings.authorizer else None,
+        watch=tampering,
     )
     lifecycle = Lifecycle(
         api,
@@ -119,6 +137,9 @@ def build_operator(settings: Settings) -> Operator:
         lambda snapshot: Terms(settings.namespace, settings.profile, snapshot.listed),
     )
     rights.tell(postures.wake)
+    watchers = (Drift(api, notices, metrics), GlassWatch(clock, records, notices, metrics), shadows)
+    upkeep = Upkeep(store, protection, lifecycle, clock, metrics, watchers=watchers)
+    tampering.wake = upkeep.wake
     return Operator(
         settings=settings,
         api=api,
@@ -131,7 +152,9 @@ def build_operator(settings: Settings) -> Operator:
         notices=notices,
         metrics=metrics,
         census=Census(api, _sinks(store, statuses, accounts)),
-        upkeep=Upkeep(store, protection, lifecycle, clock, metrics, watchers=(Drift(api, notices, metrics),)),
+        upkeep=upkeep,
+        repairing=repairing,
+        guard_watch=GuardWatch(repairing, guards, shadows, upkeep.wake),
         rights=rights,
         postures=postures,
     )

@@ -52,6 +52,9 @@ class Settings:
     profile: Profile
     authorizer: bool
     authorizer_folder: str
+    policy_jail: bool
+    lockdown_after_tampering: bool
+    glass_ahead: timedelta
     replica: str
     log_level: str
 
@@ -92,6 +95,9 @@ def read(environment: Mapping[str, str], *, listen: str) -> Settings:
         "profile": value("PROFILE", Profile.STANDARD, _profile),
         "authorizer": value("AUTHORIZER", "false", _switch),
         "authorizer_folder": value("AUTHORIZER_FOLDER", "/etc/kubernetes/countersign", _folder),
+        "policy_jail": value("POLICY_JAIL", "false", _switch),
+        "lockdown_after_tampering": value("LOCKDOWN_AFTER_TAMPERING", "false", _switch),
+        "glass_ahead": value("GLASS_AHEAD", "5m", _positive),
         "replica": value("REPLICA", environment.get("HOSTNAME") or "local", str),
         "log_level": value("LOG_LEVEL", "info", _level),
     }
@@ -102,6 +108,19 @@ def read(environment: Mapping[str, str], *, listen: str) -> Settings:
     if faults:
         raise SettingsError("\n".join(["The environment is not usable:", *faults]))
     return Settings(**parts, listen_host=listening[0], listen_port=listening[1])  # type: ignore[arg-type]  # no None is left: faults is empty
+
+
+def api_of(environment: Mapping[str, str]) -> tuple[str, Path, Path] | None:
+    """The API server, its CA and the token, where they are configured or it is a pod's environment. Raises SettingsError."""
+    server = environment.get("COUNTERSIGN_API_SERVER") or _in_cluster(environment)
+    if server is None:
+        return None
+    try:
+        server = _https(server)
+    except ValueError as error:
+        raise SettingsError(f"COUNTERSIGN_API_SERVER={server!r}: {error}.") from error
+    ca_file = environment.get("COUNTERSIGN_API_CA_FILE") or str(_ACCOUNT / "ca.crt")
+    return server, Path(ca_file), Path(environment.get("COUNTERSIGN_TOKEN_FILE") or str(_ACCOUNT / "token"))
 
 
 def _in_cluster(environment: Mapping[str, str]) -> str | None:

@@ -10,13 +10,14 @@ import pytest
 from countersign.adapters.guards import GuardKeeper, form
 from countersign.domain.document import JsonObject
 from countersign.domain.resources import ProtectFrom
+from countersign.domain.tampering import Repair
 from countersign.service.ports import ApiError
-from countersign.wire.guards import Guard
 from tests.support.api import MemoryApi
 from tests.support.objects import environment, identity
 from tests.support.operator import HandClock
 
 API = "/apis/admissionregistration.k8s.io/v1"
+FLOWS = "/apis/flowcontrol.apiserver.k8s.io/v1"
 ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/countersign-operator"
 CONFIGURATION = f"{API}/validatingwebhookconfigurations/countersign"
 POLICIES = f"{API}/validatingadmissionpolicies"
@@ -49,14 +50,16 @@ class World:
     def __init__(self, *, mutating: bool = True) -> None:
         served = [{"name": name} for name in (COLLECTIONS if mutating else COLLECTIONS[:3])]
         self.api = Defaulting((API, {"resources": served}), (ROLE, {"metadata": {"uid": "role"}}))
-        self.api.collections |= {f"{API}/{name}" for name in COLLECTIONS}
+        self.api.collections |= {f"{API}/{name}" for name in COLLECTIONS} | {f"{FLOWS}/flowschemas", f"{FLOWS}/prioritylevelconfigurations"}
         self.clock = HandClock()
         self.told: list[tuple[str, str]] = []
+        self.repairs: list[Repair] = []
         self.keeper = self.new_keeper()
 
     def new_keeper(self) -> GuardKeeper:
-        async def told(guard: Guard, what: str) -> None:
-            self.told.append((guard.name, what))
+        def told(repair: Repair) -> None:
+            self.repairs.append(repair)
+            self.told.append((repair.name, repair.what.value))
 
         return GuardKeeper(self.api, self.clock, namespace="countersign", webhook_url="https://127.0.0.1:1/validate", told=told)
 
@@ -108,9 +111,12 @@ class TestPuttingInForce:
         assert {path.rpartition("/")[2] for _, path in world.api.writes()} == {
             "countersign",
             "countersign-agents",
+            "countersign-agents-controllers",
             "countersign-agents-inside",
+            "countersign-agents-volumes",
             "countersign-label",
             "countersign-laundering",
+            "countersign-shadows",
         }
 
     async def test_after_a_restart_what_was_changed_meanwhile_is_right_again(self, world: World) -> None:
@@ -126,7 +132,8 @@ class TestPuttingInForce:
         world.api.objects[f"{POLICIES}/countersign-x"] = stranger
         await world.keeper.keep([], [environment()], b"PEM")
         left = {path.rpartition("/")[2] for path in world.guards()}
-        assert left == {"countersign", "countersign-guards", "countersign-laundering", "countersign-records", "countersign-x"}
+        guards = {"countersign-guards", "countersign-guards-2"}
+        assert left == {"countersign", *guards, "countersign-laundering", "countersign-records", "countersign-x"}
 
     async def test_below_1_36_without_mutating_policies(self) -> None:
         world = World(mutating=False)
@@ -228,6 +235,75 @@ class TestPuttingBack:
         world.keeper.doubt("validatingwebhookconfigurations", world.api.objects[CONFIGURATION])
         await world.keep()
         assert world.api.objects[CONFIGURATION]["webhooks"]
+
+    async def test_told_is_what_differs_and_who_wrote_it(self, world: World) -> None:
+        def weaken(tree: Any) -> None:
+            tree["webhooks"][0]["failurePolicy"] = "Ignore"
+            tree["webhooks"][0]["timeoutSeconds"] = 1
+            tree["metadata"]["managedFields"] = [
+                {"manager": "countersign-operator", "time": "2026-11-22T12:00:00Z"},
+                {"manager": "kubectl-patch", "time": "2026-11-22T12:00:01Z"},
+                {"manager": "some-controller", "time": "2026-11-22T12:00:02Z", "subresource": "status"},
+            ]
+
+        world.tamper(CONFIGURATION, weaken)
+        await world.event(CONFIGURATION)
+        (repair,) = world.repairs
+        first = world.api.objects[CONFIGURATION]["webhooks"][0]["name"]
+        assert repair.lines == (
+            f'webhooks[{first}].failurePolicy: "Fail" -> "Ignore"',
+            f"webhooks[{first}].timeoutSeconds: 10 -> 1",
+        )
+        assert repair.by == "kubectl-patch"
+        assert repair.wanted != repair.found
+        assert {repair.wanted[:7], repair.found[:7]} == {"sha256:"}
+
+    async def test_what_was_done_while_nobody_kept_it_is_told_at_the_first_look(self, world: World) -> None:
+        def weaken(tree: Any) -> None:
+            tree["webhooks"] = []
+            tree["metadata"]["managedFields"] = [{"manager": "kubectl-patch", "time": "2026-11-22T12:00:01Z"}]
+
+        world.tamper(CONFIGURATION, weaken)
+        world.keeper = world.new_keeper()
+        await world.keep()
+        assert [(repair.name, repair.what, repair.by) for repair in world.repairs] == [("countersign", "changed", "kubectl-patch")]
+
+    async def test_what_an_operator_before_this_one_wrote_is_no_tampering(self, world: World) -> None:
+        """An upgrade finds guards that differ, too; but nobody else has written them."""
+        world.tamper(CONFIGURATION, _emptied)
+        world.keeper = world.new_keeper()
+        await world.keep()
+        assert world.repairs == []
+
+
+class Rewriting(Defaulting):
+    """Somebody's mutating policy stands before every write of the webhook configuration."""
+
+    def _stamped(self, tree: dict[str, Any]) -> dict[str, Any]:
+        return self._weakened(super()._stamped(tree))
+
+    def _put(self, path: str, tree: dict[str, Any]) -> JsonObject:
+        return super()._put(path, self._weakened(tree))
+
+    @staticmethod
+    def _weakened(tree: dict[str, Any]) -> dict[str, Any]:
+        for hook in tree.get("webhooks", []):
+            hook["failurePolicy"] = "Ignore"
+        return tree
+
+
+class TestRewriting:
+    async def test_our_own_write_that_comes_out_otherwise_is_told_and_tried_again(self) -> None:
+        world = World()
+        world.api.__class__ = Rewriting
+        await world.keep()
+        (repair,) = world.repairs
+        assert (repair.name, repair.what) == ("countersign", "rewritten")
+        assert all(line.endswith('.failurePolicy: "Fail" -> "Ignore"') for line in repair.lines)
+        world.api.__class__ = Defaulting
+        await world.keep()
+        assert {hook["failurePolicy"] for hook in world.api.objects[CONFIGURATION]["webhooks"]} == {"Fail"}
+        assert len(world.repairs) == 1
 
 
 class TestInspecting:

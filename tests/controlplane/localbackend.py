@@ -32,6 +32,7 @@ SETTINGS = {
     "maxOpenRequests": "COUNTERSIGN_MAX_OPEN_REQUESTS",
     "staleAfter": "COUNTERSIGN_STALE_AFTER",
     "profile": "COUNTERSIGN_PROFILE",
+    "glassAhead": "COUNTERSIGN_GLASS_AHEAD",
     "logLevel": "COUNTERSIGN_LOG_LEVEL",
 }
 
@@ -158,6 +159,9 @@ class LocalBackend:
         chosen = values.get("authorizer", {})
         env["COUNTERSIGN_AUTHORIZER"] = "true" if chosen.get("enabled") else "false"
         env["COUNTERSIGN_AUTHORIZER_FOLDER"] = chosen.get("folder", self.authorization_folder)
+        env["COUNTERSIGN_LOCKDOWN_AFTER_TAMPERING"] = "true" if values.get("lockdownAfterTampering") else "false"
+        jailed = {"always": True, "never": False}.get(values.get("policyJail", "profile"), values.get("profile") == "hardened")
+        env["COUNTERSIGN_POLICY_JAIL"] = "true" if jailed else "false"
         if process == "operator":
             env["COUNTERSIGN_WEBHOOK_URL"] = self.webhook_url
         return env
@@ -169,7 +173,7 @@ class LocalBackend:
             return
         logs = self._layout.logs
         environment = self.environment(process, self._state.ports[process]) | dict(env or {})
-        output = self._layout.decisions_log if process == "webhook" else logs / "operator.log"
+        output = self._layout.decisions_log if process == "webhook" else logs / "operator-records.jsonl"
         command = [sys.executable, "-m", "countersign", process]
         write(self._code(process), source.digest([source.PACKAGE]))
         processes.start(record, command, env=environment, output=output, errors=logs / f"{process}.log", cwd=ROOT)

@@ -21,36 +21,16 @@ from countersign.adapters.upkeep import UpkeepMetrics
 from countersign.bootstrap_operator import Operator
 from countersign.domain.document import JsonObject
 from countersign.entrypoints import operator as module
-from countersign.service.ports import ApiError
 from tests.support.api import MemoryApi
 from tests.support.operator import HandClock
 
 OURS = ("agentidentities", "reviewers", "protectedenvironments", "changerequests", "approvals")
-GUARDS = (
-    "validatingwebhookconfigurations",
-    "validatingadmissionpolicies",
-    "validatingadmissionpolicybindings",
-    "mutatingadmissionpolicies",
-    "mutatingadmissionpolicybindings",
-)
 KUBE_SYSTEM: JsonObject = {"metadata": {"name": "kube-system", "uid": "cluster", "resourceVersion": "1"}}
 
 
 class Guards:
     def __init__(self) -> None:
-        self.heard: list[tuple[str, str]] = []
-        self.doubted: list[str] = []
         self.let_go_of = False
-        self.error: ApiError | None = None
-
-    async def seen(self, collection: str, event: str, document: JsonObject) -> None:
-        assert document["metadata"]["name"]
-        self.heard.append((collection, event))
-        if self.error is not None:
-            raise self.error
-
-    def doubt(self, collection: str, document: JsonObject) -> None:
-        self.doubted.append(f"{collection}/{document['metadata']['name']}")
 
     def let_go(self) -> None:
         self.let_go_of = True
@@ -109,7 +89,7 @@ class World:
         (tmp_path / "token").write_text("first\n")
         api, clock = MemoryApi(), HandClock()
         self.guards, self.lease, self.upkeep = Guards(), Lease(), Upkeep()
-        self.rights, self.postures = Loop(), Loop()
+        self.rights, self.postures, self.guard_watch = Loop(), Loop(), Loop()
         self.settings = SimpleNamespace(
             api_server="https://127.0.0.1:1",
             api_ca_file=tmp_path / "ca.crt",
@@ -132,6 +112,8 @@ class World:
                 metrics=UpkeepMetrics(version="1"),
                 census=Census(api, {}),
                 upkeep=self.upkeep,
+                guard_watch=self.guard_watch,
+                repairing=api,
                 rights=self.rights,
                 postures=self.postures,
             ),
@@ -156,7 +138,7 @@ async def world(tmp_path: Path) -> World:
 class TestWhatKopfIsUsedFor:
     async def test_events_and_nothing_that_leaves_a_trace(self, world: World) -> None:
         """Its other handlers write finalizers and annotations to what they handle."""
-        assert set(world.watching()) == {*OURS, "namespaces", "serviceaccounts", "customresourcedefinitions", *GUARDS}
+        assert set(world.watching()) == {*OURS, "namespaces", "serviceaccounts", "customresourcedefinitions"}
         for kind in ("_changing", "_spawning", "_webhooks", "_indexing"):
             assert getattr(world.registry, kind)._handlers == [], kind
 
@@ -198,19 +180,6 @@ class TestWhoHears:
         assert world.upkeep.woken == 0
         await world.tell("customresourcedefinitions", "MODIFIED", {"metadata": {"name": "approvals.kube-countersign.dev"}})
         assert world.upkeep.woken == 1
-
-    @pytest.mark.parametrize("collection", GUARDS)
-    async def test_guards_at_once_not_by_a_round(self, world: World, collection: str) -> None:
-        await world.tell(collection, "DELETED", {"metadata": {"name": "countersign"}})
-        assert world.guards.heard == [(collection, "DELETED")]
-        assert world.upkeep.woken == 0
-
-    async def test_a_guard_that_could_not_be_put_back_is_tried_by_a_round(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
-        world.guards.error = ApiError(500, "no")
-        await world.tell(GUARDS[0], "MODIFIED", {"metadata": {"name": "countersign"}})
-        assert world.guards.doubted == [f"{GUARDS[0]}/countersign"]
-        assert world.upkeep.woken == 1
-        assert "could not be put back yet: no" in caplog.text
 
 
 class TestLeading:

@@ -108,6 +108,12 @@ spec:
           value: {{ $root.Values.authorizer.enabled | quote }}
         - name: COUNTERSIGN_AUTHORIZER_FOLDER
           value: {{ $root.Values.authorizer.folder | quote }}
+        - name: COUNTERSIGN_POLICY_JAIL
+          value: {{ or (eq $root.Values.policyJail "always") (and (eq $root.Values.policyJail "profile") (eq $root.Values.profile "hardened")) | quote }}
+        - name: COUNTERSIGN_LOCKDOWN_AFTER_TAMPERING
+          value: {{ $root.Values.lockdownAfterTampering | quote }}
+        - name: COUNTERSIGN_GLASS_AHEAD
+          value: {{ $root.Values.glassAhead | quote }}
         - name: COUNTERSIGN_LOG_LEVEL
           value: {{ $root.Values.logLevel | quote }}
         - name: COUNTERSIGN_LISTEN

@@ -7,15 +7,17 @@ or an accident; either is undone first and reported then. A guard whose owner is
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from countersign.domain.document import JsonObject, items, mapping, text
+from countersign.domain.document import JsonObject, items, mapping, sha256, text
+from countersign.domain.profile import Profile
 from countersign.domain.resources import AgentIdentity, ProtectedEnvironment
+from countersign.domain.tampering import Repair, What, differences, lacking, last_writer
 from countersign.service.ports import Api, Clock, ConflictError, NotFoundError
 from countersign.wire.guards import Guard, Site, guards
-from countersign.wire.guards.objects import API, COLLECTIONS, OWNER
+from countersign.wire.guards.objects import API, COLLECTIONS, OWNER, quarter, root_of
 from countersign.wire.shards import deal
 
 _OWNER_PATH: Final = f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{OWNER}"
@@ -24,7 +26,10 @@ INSPECTION: Final = 30.0  # seconds between looks at all guards, besides their e
 
 _log = logging.getLogger(__name__)
 
-Told = Callable[[Guard, str], Awaitable[None]]
+_OURS: Final = "countersign-operator"  # how our own writes begin the name of their field manager
+_ROOTS: Final = {collection: root_of(kind) for kind, collection in COLLECTIONS.items()}
+
+Told = Callable[[Repair], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +50,30 @@ class _Kept:
 
 
 class GuardKeeper:
-    """`told` hears of each repair: the guard, and what had happened to it. `owners`: what may own namespaces, as `group/Kind`."""
+    """`told` hears of each repair. `owners`: what may own namespaces, as `group/Kind`. `jail`: as in wire/guards/jail.py."""
 
-    def __init__(self, api: Api, clock: Clock, *, namespace: str, webhook_url: str, told: Told, owners: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        api: Api,
+        clock: Clock,
+        *,
+        namespace: str,
+        webhook_url: str,
+        told: Told,
+        owners: tuple[str, ...] = (),
+        profile: Profile = Profile.STANDARD,
+        jail: bool = False,
+    ) -> None:
         self._api = api
         self._clock = clock
         self._namespace = namespace
         self._webhook_url = webhook_url
         self._told = told
         self._owners = owners
+        self._profile = profile
+        self._jail = jail
         self._kept: dict[str, _Kept] = {}
+        self._known: set[str] = set()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._owner_uid = ""
         self._mutating: bool | None = None
@@ -72,42 +91,69 @@ class GuardKeeper:
         if not await self._has_owner():
             return ()
         mutating = await self._serves_mutation()
-        site = Site(self._owner_uid, self._namespace, self._webhook_url, ca_bundle, mutating, self._owners)
-        wanted, left_out = self._compiled(site, identities, environments)
+        now = quarter(self._clock.now()) if self._profile is Profile.HARDENED else None
+        site = Site(self._owner_uid, self._namespace, self._webhook_url, ca_bundle, mutating, self._owners, self._profile, now, self._jail)
+        wanted, left_out = await self._compiled(site, identities, environments)
         for guard in wanted:
             async with self._locks[guard.path]:
                 known = self._kept.get(guard.path)
                 if known is None or known.guard.body != guard.body:
                     await self._put(guard)
-        paths, now = {guard.path for guard in wanted}, self._clock.monotonic()
-        if self._inspected[0] != paths or now - self._inspected[1] >= INSPECTION:
+        paths, moment = {guard.path for guard in wanted}, self._clock.monotonic()
+        if self._inspected[0] != paths or moment - self._inspected[1] >= INSPECTION:
             await self._inspect(paths)
-            self._inspected = (paths, now)
+            self._inspected = (paths, moment)
         return left_out
 
-    def _compiled(
+    async def _compiled(
         self, site: Site, identities: Sequence[AgentIdentity], environments: Sequence[ProtectedEnvironment]
     ) -> tuple[tuple[Guard, ...], tuple[str, ...]]:
-        """The guards, made again only where something is new: with thousands of identities that takes a tenth of a second."""
+        """The guards, made again only where something is new: with thousands of identities that takes a tenth of a second.
+
+        In a thread: a repair does not wait for it.
+        """
         key = (site, tuple(identities), tuple(environments))
         if self._last is None or self._last[0] != key:
-            self._last = (key, guards(site, identities, environments), deal(identities).left_out)
+            made = await asyncio.to_thread(guards, site, identities, environments)
+            self._last = (key, made, deal(identities).left_out)
         return self._last[1], self._last[2]
 
     async def seen(self, collection: str, event: str, document: JsonObject) -> None:
         """Take an event on one object of ours or anybody's; put ours back. Raises ApiError."""
-        path = f"/apis/{API}/{collection}/{text(document, 'metadata', 'name')}"
+        path = f"{_ROOTS[collection]}/{text(document, 'metadata', 'name')}"
         if path not in self._kept or self._kept[path].agrees(event, document):
             return
+        began = self._clock.monotonic()
         async with self._locks[path]:
             known = self._kept.get(path)
             if known is None or known.agrees(event, document):
                 return  # our own write, whose answer came after its event
-            if event == "DELETED" and not await self._has_owner():
-                return
-            if what := await self._restore(known, exists=event != "DELETED"):
-                _log.error("the guard %s %s was %s; it is back", known.guard.kind, known.guard.name, what)
-                await self._told(known.guard, what)
+            if event == "DELETED":
+                # Put back first: whether it was taken by uninstalling is asked in the same moment.
+                what, is_owned = await asyncio.gather(self._restore(known, exists=False), self._has_owner())
+                if not is_owned:
+                    self._kept.clear()
+                    await self._remove(path)
+                    return
+            else:
+                what = await self._restore(known, exists=True)
+            if what is not None:
+                self._told(self._repair(known, what, document, began))
+
+    def _repair(self, known: _Kept, what: What, found: JsonObject, began: float) -> Repair:
+        gone = what is What.DELETED
+        shape = form(found)
+        return Repair(
+            kind=known.guard.kind,
+            name=known.guard.name,
+            collection=known.guard.collection,
+            what=what,
+            lines=() if gone else differences(known.form, shape),
+            by="" if gone else last_writer(found, _OURS),
+            wanted=f"sha256:{sha256(known.form)}",
+            found="" if gone else f"sha256:{sha256(shape)}",
+            seconds=self._clock.monotonic() - began,
+        )
 
     def let_go(self) -> None:
         """Put nothing back from now on: another process is about to lead."""
@@ -115,11 +161,11 @@ class GuardKeeper:
 
     def doubt(self, collection: str, document: JsonObject) -> None:
         """Forget what is known of a guard, so that the next `keep` writes it whatever it finds."""
-        self._kept.pop(f"/apis/{API}/{collection}/{text(document, 'metadata', 'name')}", None)
+        self._kept.pop(f"{_ROOTS[collection]}/{text(document, 'metadata', 'name')}", None)
 
-    async def _restore(self, known: _Kept, *, exists: bool) -> str:
-        """What had happened to it; "" where it was no more than an old event, and the guard stands as it should."""
-        what = "changed" if exists else "deleted"
+    async def _restore(self, known: _Kept, *, exists: bool) -> What | None:
+        """What had happened to it; None where it was no more than an old event, and the guard stands as it should."""
+        what = What.CHANGED if exists else What.DELETED
         try:
             if exists:
                 # A patch without a version: controllers write status at the same moment, and a conflict would cost two more trips.
@@ -129,22 +175,34 @@ class GuardKeeper:
         except ConflictError:
             live = await self._read(known.guard.path)
             if live is not None and form(live) == known.form:
-                return ""
+                return None
             raise
         except NotFoundError:
-            answer, what = await self._write(known.guard, None), "deleted"
-        self._kept[known.guard.path] = _Kept.of(known.guard, answer)
+            answer, what = await self._write(known.guard, None), What.DELETED
+        self._took(known.guard, answer)
         return what
 
+    def _took(self, guard: Guard, answer: JsonObject) -> None:
+        """Note a write of ours; one that came out otherwise is told, and tried again with every round of upkeep."""
+        if not (missing := lacking(guard.body, answer)):
+            self._kept[guard.path] = _Kept.of(guard, answer)
+            return
+        self._kept.pop(guard.path, None)
+        wanted, found = (f"sha256:{sha256(form(document))}" for document in (guard.body, answer))
+        self._told(Repair(guard.kind, guard.name, guard.collection, What.REWRITTEN, missing, "", wanted, found, 0.0))
+
     async def _put(self, guard: Guard) -> None:
-        """Write a guard whose content is new, whatever stands there."""
+        """Write a guard whose content is new, whatever stands there. At the first time, what somebody did while nobody looked is told."""
         for _ in range(_ATTEMPTS):
             live = await self._read(guard.path)
             try:
                 answer = await self._write(guard, live)
             except (ConflictError, NotFoundError):
                 continue
-            self._kept[guard.path] = _Kept.of(guard, answer)
+            if live is not None and guard.path not in self._known and last_writer(live, _OURS) and lacking(guard.body, live):
+                self._told(self._repair(_Kept.of(guard, answer), What.CHANGED, live, self._clock.monotonic()))
+            self._known.add(guard.path)
+            self._took(guard, answer)
             return
         raise ConflictError(409, f"The guard {guard.name} is being changed faster than it can be written.")
 
@@ -165,7 +223,7 @@ class GuardKeeper:
         for kind, collection in COLLECTIONS.items():
             if kind.startswith("Mutating") and not self._mutating:
                 continue
-            root = f"/apis/{API}/{collection}"
+            root = root_of(kind)
             page = await self._api.get(root)
             standing = {f"{root}/{text(document, 'metadata', 'name')}": document for document in items(page, "items")}
             for path, document in standing.items():

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
 
@@ -14,7 +14,24 @@ class UpkeepMetrics:
         Gauge("countersign_build_info", "The running version.", ["version"], registry=self._registry).labels(version).set(1)
         self._leading = Gauge("countersign_operator_leading", "1 while this process holds the Lease.", registry=self._registry)
         self._repairs = Counter(
-            "countersign_guard_repairs_total", "Guards put back after somebody changed or deleted them.", ["guard"], registry=self._registry
+            "countersign_guard_repairs_total",
+            "Guards put back after somebody changed or deleted them, or found rewritten by somebody's policy, by what had happened.",
+            ["guard", "what"],
+            registry=self._registry,
+        )
+        self._repair_seconds = Histogram(
+            "countersign_guard_repair_seconds",
+            "From the event that shows a guard changed to the API server's answer that it is back.",
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+            registry=self._registry,
+        )
+        self._locked = Gauge("countersign_locked_down", "1 while agents are locked down after tampering.", registry=self._registry)
+        self._glass = Gauge("countersign_glass_broken", "1 while people do without signatures.", registry=self._registry)
+        self._foreign = Gauge(
+            "countersign_foreign_mutators",
+            "Mutating webhooks and policies of others that can rewrite what is written to Countersign's kinds or namespace.",
+            ["mutator"],
+            registry=self._registry,
         )
         self._rounds = Counter(
             "countersign_operator_reconciles_total", "Rounds of upkeep, by how they ended.", ["result"], registry=self._registry
@@ -40,7 +57,10 @@ class UpkeepMetrics:
             "countersign_agent_held", "1 where an agent's rights leave no direct way round.", ["agent"], registry=self._registry
         )
         self._ways = Gauge(
-            "countersign_agent_ways_round", "1 for each way round that an agent's rights leave open.", ["agent", "way"], registry=self._registry
+            "countersign_agent_ways_round",
+            "1 for each way round that an agent's rights leave open.",
+            ["agent", "way"],
+            registry=self._registry,
         )
         for result in ("done", "failed"):
             self._rounds.labels(result)
@@ -48,8 +68,20 @@ class UpkeepMetrics:
     def leading(self, leads: bool) -> None:
         self._leading.set(1 if leads else 0)
 
-    def repaired(self, guard: str) -> None:
-        self._repairs.labels(guard).inc()
+    def repaired(self, guard: str, what: str, seconds: float) -> None:
+        self._repairs.labels(guard, what).inc()
+        self._repair_seconds.observe(seconds)
+
+    def locked(self, is_locked: bool) -> None:
+        self._locked.set(1 if is_locked else 0)
+
+    def glass(self, is_broken: bool) -> None:
+        self._glass.set(1 if is_broken else 0)
+
+    def foreign(self, mutators: Mapping[str, str]) -> None:
+        self._foreign.clear()
+        for mutator in mutators:
+            self._foreign.labels(mutator).set(1)
 
     def left(self, environment: str) -> None:
         self._left.labels(environment).inc()

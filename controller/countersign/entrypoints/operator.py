@@ -20,13 +20,6 @@ from countersign.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-_POLICIES: Final = "admissionregistration.k8s.io"
-_GUARDS: Final = (
-    "validatingwebhookconfigurations",
-    "validatingadmissionpolicies",
-    "validatingadmissionpolicybindings",
-)
-_MUTATING_GUARDS: Final = ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings")
 _FIRST_LIST_PAUSE: Final = 1.0
 _POSTURE_OF: Final = ("agentidentities", "protectedenvironments")
 
@@ -47,6 +40,7 @@ async def _run(settings: Settings) -> int:
     finally:
         await parts.lease.release()
         await site.cleanup()
+        await parts.repairing.close()
         await parts.api.close()
 
 
@@ -101,6 +95,7 @@ async def _work(parts: Operator) -> None:
             await asyncio.sleep(_FIRST_LIST_PAUSE)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(parts.upkeep.run())
+        tasks.create_task(parts.guard_watch.run())
         tasks.create_task(parts.rights.run())
         tasks.create_task(parts.postures.run())
         tasks.create_task(parts.census.run())
@@ -166,8 +161,6 @@ def handlers(parts: Operator) -> kopf.OperatorRegistry:
         if parts.definitions.changed(event["object"]):
             parts.upkeep.wake()
 
-    for collection in (*_GUARDS, *_MUTATING_GUARDS):
-        _on_guard(parts, registry, collection)
     return registry
 
 
@@ -183,17 +176,6 @@ def _on_ours(parts: Operator, registry: kopf.OperatorRegistry, plural: str) -> N
         if plural in _POSTURE_OF:
             parts.postures.heard(plural, event["type"] or "ADDED", document)
         parts.upkeep.wake()
-
-
-def _on_guard(parts: Operator, registry: kopf.OperatorRegistry, collection: str) -> None:
-    @kopf.on.event(_POLICIES, "v1", collection, registry=registry, id=collection)
-    async def guard(event: Any, **_: Any) -> None:
-        try:
-            await parts.guards.seen(collection, event["type"] or "ADDED", event["object"])
-        except ApiError as error:
-            _log.error("a guard could not be put back yet: %s", error)
-            parts.guards.doubt(collection, event["object"])
-            parts.upkeep.wake()
 
 
 # ── health and metrics ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,12 +6,14 @@ from countersign.domain.resources import AgentIdentity, ProtectedEnvironment
 from countersign.wire.guards.agents import agent_policies
 from countersign.wire.guards.controllers import controller_policies
 from countersign.wire.guards.hardened import hardened_policies
+from countersign.wire.guards.jail import jail
 from countersign.wire.guards.label import label_policies
 from countersign.wire.guards.laundering import laundering_policies
 from countersign.wire.guards.leaving import leaving_policies
 from countersign.wire.guards.objects import Guard, Site
 from countersign.wire.guards.records import record_policies
 from countersign.wire.guards.selfguard import self_policies
+from countersign.wire.guards.shadows import shadow_policies
 from countersign.wire.guards.volumes import volume_policies
 from countersign.wire.guards.webhooks import webhook_configuration
 from countersign.wire.shards import deal
@@ -25,6 +27,8 @@ def guards(site: Site, identities: Sequence[AgentIdentity], environments: Sequen
     ordered = sorted(environments, key=lambda environment: environment.meta.name)
     return (
         *self_policies(site),
+        *jail(site, identities),
+        *shadow_policies(site, shards),
         *record_policies(site),
         *laundering_policies(site, shards),
         *leaving_policies(site, ordered),

@@ -2,6 +2,9 @@
 
 By the objects' own names in CEL, never by `resourceNames`: a deletecollection arrives without a name. The garbage collector passes,
 so that everything goes with the ClusterRole that owns it, with nothing of ours running; nobody gives that ClusterRole an owner.
+
+It stands there twice, under two names: the API server takes policies up about once a second, and who weakens one of them has to have both
+weak at the same tick (docs/threat-model.md, the tamper race).
 """
 
 from typing import Final
@@ -26,8 +29,11 @@ from countersign.wire.guards.objects import (
 )
 
 NAME: Final = "countersign-guards"
+SECOND_NAME: Final = "countersign-guards-2"
+_PREFIX: Final = "countersign-"
 _CONFIGURATIONS: Final = ("validatingwebhookconfigurations", "mutatingwebhookconfigurations")
 _DEFINITIONS: Final = ("customresourcedefinitions", "customresourcedefinitions/status")
+_FLOWS: Final = ("flowschemas", "flowschemas/status", "prioritylevelconfigurations", "prioritylevelconfigurations/status")
 
 
 def self_policies(site: Site) -> list[Guard]:
@@ -36,12 +42,14 @@ def self_policies(site: Site) -> list[Guard]:
     by_operator = f"{USERNAME} == {literal(site.operator)}"
     collected = every(operation("DELETE"), f"{USERNAME} in {literals(GARBAGE_COLLECTORS)}")
     served = resource_in(["apiservices"])
+    flows = resource_in(["flowschemas", "prioritylevelconfigurations"])
     by_server = f'{USERNAME} == "system:apiserver"'  # registers the API of each CRD
     ours = some(
         every(webhook, f"{name} == {literal(CONFIGURATION)}"),
         every(definition, f"{name}.endsWith({literal('.' + GROUP)})"),
         every(served, f"{name}.endsWith({literal('.' + GROUP)})"),
         every(role, f"{name} == {literal(OWNER)}"),
+        every(flows, f"{name}.startsWith({literal(_PREFIX)})"),
     )
     spec = {
         "failurePolicy": "Fail",
@@ -50,6 +58,7 @@ def self_policies(site: Site) -> list[Guard]:
             Rule("apiextensions.k8s.io", _DEFINITIONS, ["CREATE", "UPDATE", "DELETE"]),
             Rule("apiregistration.k8s.io", ["apiservices", "apiservices/status"], ["CREATE", "UPDATE", "DELETE"]),
             Rule("rbac.authorization.k8s.io", ["clusterroles"], ["CREATE", "UPDATE"]),
+            Rule("flowcontrol.apiserver.k8s.io", _FLOWS, ["CREATE", "UPDATE", "DELETE"]),
         ),
         "matchConditions": [condition("one-of-ours", ours)],
         "validations": [
@@ -69,6 +78,26 @@ def self_policies(site: Site) -> list[Guard]:
                 some(negated(role), keeps_owners()),
                 f"The ClusterRole {OWNER} gets no ownerReferences: every guard goes with it. Leave metadata.ownerReferences out.",
             ),
+            refusal(
+                some(negated(every(webhook, operation("CREATE", "UPDATE"))), _whole(site)),
+                f"The webhook configuration {CONFIGURATION} fails closed and asks Countersign alone. Some mutating policy or webhook makes it otherwise: remove that.",
+            ),
+            refusal(
+                some(negated(flows), by_operator, by_server, collected),
+                f"FlowSchemas and PriorityLevelConfigurations named {_PREFIX}… are kept by Countersign's operator. Choose another name.",
+            ),
         ],
     }
-    return policy(site, NAME, spec)
+    return [*policy(site, NAME, spec), *policy(site, SECOND_NAME, spec)]
+
+
+def _whole(site: Site) -> str:
+    """What a mutating policy of somebody could make of our operator's own write: validation sees what came out of it."""
+    address = (
+        "!has(hook.clientConfig.service)"
+        if site.webhook_url
+        else f"hook.clientConfig.?service.namespace.orValue('') == {literal(site.namespace)}"
+    )
+    closed = 'hook.?failurePolicy.orValue("") == "Fail"'
+    everything = "hook.?objectSelector.matchLabels.orValue({}).size() == 0 && hook.?objectSelector.matchExpressions.orValue([]).size() == 0"
+    return f"object.?webhooks.orValue([]).all(hook, {every(closed, everything, address)})"
