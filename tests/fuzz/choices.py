@@ -108,7 +108,6 @@ class SettingChange:
 class Turn:
     what: str
     span: timedelta
-    agent: str
     change: SettingChange
 
 
@@ -240,7 +239,6 @@ TURNS: Final = st.builds(
         ]
     ),
     span=st.sampled_from([MINUTE, 10 * MINUTE, 30 * MINUTE, 120 * MINUTE, -10 * MINUTE]),
-    agent=st.sampled_from(["kiro", "rogue", "bots"]),
     change=SETTING_CHANGES,
 )
 

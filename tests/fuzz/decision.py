@@ -14,13 +14,15 @@ from tests.fuzz import asking
 from tests.fuzz.machine import Life
 
 LIVES, STEPS = 25, 30
+TELL_EVERY = 15.0
 MUST_BE_SEEN: Final = ("Approved", "CoveredByNamespace", "Excepted", "NotHeld", "Pending", "Rejected", "WouldRefuse")
 """In a run of more than a minute. A fuzzer that is never let through has shown nothing."""
 
 
 def run(seconds: float, *, phases: Iterable[Phase]) -> tuple[int, str]:
     """How many lives, and the fault."""
-    lives, until = 0, time.monotonic() + seconds
+    lives, begun = 0, time.monotonic()
+    told = begun
     chosen = settings(
         max_examples=LIVES,
         stateful_step_count=STEPS,
@@ -29,13 +31,15 @@ def run(seconds: float, *, phases: Iterable[Phase]) -> tuple[int, str]:
         phases=tuple(phases),
         suppress_health_check=list(HealthCheck),
     )
-    while time.monotonic() < until:
+    while time.monotonic() < begun + seconds:
         try:
             run_state_machine_as_test(Life, settings=chosen)
         except Exception:  # noqa: BLE001  # whatever a life ends with is the finding
             return lives, traceback.format_exc()
         lives += LIVES
-        print(f"  {lives} lives, {sum(asking.seen.values())} decisions", file=sys.stderr, flush=True)
+        if time.monotonic() > told + TELL_EVERY:
+            told = time.monotonic()
+            print(f"  {told - begun:.0f} s: {lives} lives, {sum(asking.seen.values())} decisions", file=sys.stderr, flush=True)
     return lives, ""
 
 

@@ -244,7 +244,8 @@ class Life(Asking):
             case "withdrawn" if opened is not None:
                 self.put(opened, people[-1], f"{people[-1]}-own", verdict="Reject")
             case "sponsor":
-                self.sponsor(turn.agent, people[0])
+                for agent in ("kiro", "rogue", "bots"):
+                    self.sponsor(agent, people[0])
             case "time":
                 self.step(turn.span)
             case "more to lose":
