@@ -49,6 +49,7 @@ _CAPABILITIES: Final = (
     "SETPCAP",
     "SETUID",
     "SYS_CHROOT",
+    "SYS_PTRACE",  # besides: what `kubectl debug` adds to the container that it puts into a pod
 )
 
 
