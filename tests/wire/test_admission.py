@@ -214,3 +214,21 @@ def test_any_uid_and_message_come_back_as_they_were(uid: str, message: str) -> N
     assert tree["response"]["uid"] == uid
     assert tree["response"]["status"]["message"] == message
     assert tree["response"]["allowed"] is False
+
+
+@pytest.mark.parametrize(
+    ("field", "longest"),
+    [(("uid",), 256), (("name",), 4096), (("namespace",), 4096), (("userInfo", "username"), 4096), (("resource", "group"), 4096)],
+)
+def test_what_is_written_down_is_bounded(field: tuple[str, ...], longest: int) -> None:
+    """A forged review could else fill the decision log."""
+    tree = json.loads(read("a-namespace-is-deleted")[0])
+    *way, last = field
+    part = tree["request"]
+    for step in way:
+        part = part[step]
+    part[last] = "x" * longest
+    assert decode(json.dumps(tree).encode())
+    part[last] = "x" * (longest + 1)
+    with pytest.raises(ReviewRefused, match=f"Expected `str` of length <= {longest}"):
+        decode(json.dumps(tree).encode())
