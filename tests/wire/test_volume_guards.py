@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.wire.test_guards import ALICE, ALL, KIRO, Ask, refusals, thing
+from tests.support.admission import Ask, refusals
+from tests.wire.test_guards import ALICE, ALL, KIRO, thing
 
 CLAIM = {"namespace": "payments", "name": "ledger", "uid": "u1"}
 
