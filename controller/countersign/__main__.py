@@ -12,6 +12,7 @@ usage: countersign COMMAND
 
   webhook            answer admission reviews (configured by COUNTERSIGN_* in the environment)
   operator           keep guards, labels, status and certificates true
+  posture [FILE]     what agents could do, and which ways round their rights leave open
   log verify [FILE]  check the hash chain of a decision log
   --version          print the version
 
@@ -27,6 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _process("0.0.0.0:8443", _webhook)
         case ["operator"]:
             return _process("0.0.0.0:8080", _operator)
+        case ["posture", *rest]:
+            from countersign.entrypoints.posture import posture_command  # noqa: PLC0415  # as below
+
+            return posture_command(rest)
         case ["log", "verify", *rest]:
             from countersign.entrypoints.log import verify_command  # noqa: PLC0415  # each command loads only what it needs
 

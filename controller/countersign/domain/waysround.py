@@ -85,7 +85,7 @@ WHAT: Final = {
     Way.KUBELETS: "may use the kubelets' own API (nodes/proxy): a shell in every pod, past admission",
     Way.WEBHOOKS: "may write admission webhooks, which see and change others' requests",
     Way.UNREAD: "may delete objects that cannot be read, of which no admission is asked",
-    Way.ANONYMOUS: "could ask without credentials: whoever does may do what goes round Countersign",
+    Way.ANONYMOUS: "could ask without credentials, as anybody: what is given to those goes round Countersign",
     Way.OUR_SECRETS: "may read the Secrets of Countersign's own namespace",
     Way.SECRETS: "may read Secrets, among them tokens of ServiceAccounts where there are such",
     Way.WORKLOADS: "may run workloads under any ServiceAccount of the namespace, and privileged ones where Pod Security lets them",
@@ -135,7 +135,7 @@ class Opening:
     @property
     def sentence(self) -> str:
         by = listed(self.bindings, 3) if self.bindings else "another authorizer than RBAC"
-        return f"{self.way}: {WHAT[self.way]} {self.where}, by {by}; {REMEDY[self.way]}."
+        return f"{self.way} {self.where}: it {WHAT[self.way]}; given by {by}. Remedy: {REMEDY[self.way]}."
 
 
 _Held: TypeAlias = tuple[Reach, Request]

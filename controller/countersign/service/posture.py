@@ -159,19 +159,13 @@ class Postures:
         return await asyncio.to_thread(assess, identity, rbac, terms, answers) if answers else first
 
     async def _answers(self, identity: AgentIdentity, rbac: Rbac, wanted: tuple[Request, ...]) -> Mapping[Request, bool]:
-        """Allowed where any requester that is this agent is. Nothing where they could not be had: then RBAC alone is taken."""
+        """Nothing where they could not be had: then RBAC alone is taken."""
         name, now = identity.meta.name, self._clock.monotonic()
         before = self._asked.get(name)
         if before is not None and before.questions == wanted and now - before.at < PERIOD - 1:
             return before.answers
-        answers: dict[Request, bool] = {}
         try:
-            for user in representatives(identity, rbac):
-                rest = [request for request in wanted if not answers.get(request)]
-                for begin in range(0, len(rest), _AT_ONCE):
-                    part = rest[begin : begin + _AT_ONCE]
-                    said = await asyncio.gather(*(self._access.allowed(user, request) for request in part))
-                    answers.update(zip(part, said, strict=True))
+            answers = await _ask(identity, rbac, wanted, self._access)
         except ApiError as error:
             _log.warning("the authorizers could not be asked about %s: %s", name, error)
             return {}
@@ -208,6 +202,24 @@ class Postures:
         condition = Condition("Held", holds=None, reason="RightsUnknown", message=message[:_LONGEST])
         for identity in identities:
             await self._told.statuses.report(Report(_PLURAL, identity.meta, (condition,)))
+
+
+async def assess_asking(identity: AgentIdentity, rbac: Rbac, terms: Terms, access: Access) -> Posture:
+    """The posture by RBAC and by what the API server's authorizers say. Raises ApiError."""
+    answers = await _ask(identity, rbac, questions(assess(identity, rbac, terms)), access)
+    return assess(identity, rbac, terms, answers)
+
+
+async def _ask(identity: AgentIdentity, rbac: Rbac, wanted: Sequence[Request], access: Access) -> Mapping[Request, bool]:
+    """Allowed where any requester that is this agent is. Raises ApiError."""
+    answers: dict[Request, bool] = {}
+    for user in representatives(identity, rbac):
+        rest = [request for request in wanted if not answers.get(request)]
+        for begin in range(0, len(rest), _AT_ONCE):
+            part = rest[begin : begin + _AT_ONCE]
+            said = await asyncio.gather(*(access.allowed(user, request) for request in part))
+            answers.update(zip(part, said, strict=True))
+    return answers
 
 
 def held(posture: Posture) -> Condition:
