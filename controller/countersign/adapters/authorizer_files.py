@@ -14,7 +14,7 @@ from countersign.wire.authorizer import Endpoint, Site, files
 from countersign.wire.guards.objects import WEBHOOK_SERVICE
 
 CONFIG_MAP: Final = "countersign-authorizer"
-INSPECTION: Final = 30.0  # seconds between looks at what stands there
+INSPECTION: Final = 10.0  # seconds between looks at what stands there
 
 _log = logging.getLogger(__name__)
 
