@@ -60,7 +60,7 @@ class KindBackend:
     @property
     def base_values(self) -> dict[str, Any]:
         """Without an image: which one runs is decided when it is built, and holds until the next `up`."""
-        return {"clusterName": CLUSTER_NAME}
+        return {"clusterName": CLUSTER_NAME, **chart.ROOMY}
 
     @property
     def authorization_folder(self) -> str:

@@ -67,7 +67,7 @@ class LocalBackend:
 
     @property
     def base_values(self) -> dict[str, Any]:
-        return {"clusterName": CLUSTER_NAME, "outOfCluster": {"url": self.webhook_url}}
+        return {"clusterName": CLUSTER_NAME, "outOfCluster": {"url": self.webhook_url}, **chart.ROOMY}
 
     @property
     def webhook_url(self) -> str:
