@@ -39,6 +39,7 @@ from countersign.service.shadows import Shadows
 from countersign.service.tampering import Tampering
 from countersign.service.upkeep import Upkeep
 from countersign.settings import Settings
+from countersign.wire.guards.jail import is_jailed
 from countersign.wire.resources.identity import render_could_become
 
 ACCOUNTS_PATH = "/api/v1/serviceaccounts"
@@ -134,7 +135,12 @@ def build_operator(settings: Settings) -> Operator:
         ApiAccess(api),
         Told(statuses, notices, metrics, render_could_become),
         clock,
-        lambda snapshot: Terms(settings.namespace, settings.profile, snapshot.listed),
+        lambda snapshot: Terms(
+            settings.namespace,
+            settings.profile,
+            snapshot.listed,
+            frozenset(name for name, identity in snapshot.identities.items() if settings.policy_jail and is_jailed(identity)),
+        ),
     )
     rights.tell(postures.wake)
     watchers = (Drift(api, notices, metrics), GlassWatch(clock, records, notices, metrics), shadows)

@@ -12,6 +12,8 @@ from countersign.domain.request import GroupResource
 from countersign.domain.resources import AgentIdentity
 from countersign.service.ports import ApiError, NotFoundError
 from countersign.wire.errors import WireError
+from countersign.wire.guards.jail import NAME as JAIL
+from countersign.wire.guards.jail import is_jailed
 from countersign.wire.rbac import GROUP as RBAC
 from countersign.wire.rbac import parse_binding, parse_role
 from countersign.wire.resources import parse_agent_identity, parse_environment
@@ -27,6 +29,7 @@ _PATHS: Final[Mapping[str, str]] = {
     "ClusterRoleBinding": f"/apis/{RBAC}/v1/clusterrolebindings",
     "RoleBinding": f"/apis/{RBAC}/v1/rolebindings",
     "ValidatingAdmissionPolicyBinding": f"/apis/{_POLICIES}/validatingadmissionpolicybindings",
+    "FlowSchema": "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas",
 }
 
 
@@ -46,6 +49,7 @@ class Inventory:
     identities: list[AgentIdentity] = field(default_factory=list)
     listed: set[GroupResource] = field(default_factory=set)
     profile: Profile = Profile.STANDARD
+    jail: bool = False
     seen: set[str] = field(default_factory=set)
 
     def add(self, kind: str, document: JsonObject) -> None:
@@ -63,8 +67,15 @@ class Inventory:
                 self.listed.update(parse_environment(document).resources)
             case "ValidatingAdmissionPolicyBinding" if text(document, "metadata", "name").startswith(_HARDENED):
                 self.profile = Profile.HARDENED
+            case "FlowSchema" if text(document, "metadata", "name") == JAIL:
+                self.jail = True
             case _:
                 pass
+
+    @property
+    def jailed(self) -> frozenset[str]:
+        """The agents whose writes to admission policies are held."""
+        return frozenset(identity.meta.name for identity in self.identities if self.jail and is_jailed(identity))
 
 
 async def read(reader: Reader) -> Inventory:
@@ -100,6 +111,6 @@ def load(tree: object) -> Inventory:
         raise WireError(
             f"there is no {' and no '.join(missing)} in it; write the file with `kubectl get "
             "clusterroles,clusterrolebindings,roles,rolebindings,agentidentities,protectedenvironments,"
-            "validatingadmissionpolicybindings --all-namespaces -o json`"
+            "validatingadmissionpolicybindings,flowschemas --all-namespaces -o json`"
         )
     return inventory

@@ -16,8 +16,24 @@ from countersign.domain.waysround import Opening, Way, anonymous, direct, indire
 
 _ACCOUNTS_OF: Final = "system:serviceaccounts:"
 _ORDER: Final = tuple(Way)
-# What the policies of the hardened profile refuse to agents (docs/profiles.md).
-_CLOSED_BY_HARDENED: Final[frozenset[Way]] = frozenset()
+# What our policies refuse to agents: in both profiles, and in the hardened one (wire/guards). Not nodes/proxy, which opens the kubelets'
+# own ports too, nor rights that an agent gives to itself: those no admission sees being used.
+_CLOSED: Final = frozenset({Way.FLOWS})
+_CLOSED_BY_HARDENED: Final = frozenset(
+    {
+        Way.TOKENS,
+        Way.CERTIFICATES,
+        Way.NODES,
+        Way.WORKLOADS,
+        Way.PODS,
+        Way.GRANTS,
+        Way.EMPTYING,
+        Way.RECLAIM,
+        Way.DEFINITIONS,
+    }
+)
+# What the jail of priority and fairness holds (wire/guards/jail.py).
+_CLOSED_BY_JAIL: Final = frozenset({Way.POLICIES, Way.WEBHOOKS})
 # Rights that another authorizer than RBAC may give (a cloud's own): asked of each agent, whatever RBAC says.
 PROBES: Final = (
     (Way.IMPERSONATE, Request("impersonate", "", "users")),
@@ -33,15 +49,25 @@ PROBES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Of the installation: where it stands, what it refuses, and which kinds environments guard besides the built-in ones."""
+    """Of the installation: where it stands, what it refuses, and which kinds environments guard besides the built-in ones.
+
+    `jailed`: the agents whose writes to admission policies priority and fairness holds.
+    """
 
     our_namespace: str
     profile: Profile = Profile.STANDARD
     listed: frozenset[GroupResource] = frozenset()
+    jailed: frozenset[str] = frozenset()
 
-    @property
-    def closed(self) -> frozenset[Way]:
-        return _CLOSED_BY_HARDENED if self.profile is Profile.HARDENED else frozenset()
+    def closes(self, way: Way, agent: str) -> str:
+        """What of ours closes a way; "" where nothing does."""
+        if way in _CLOSED:
+            return "a policy of Countersign"
+        if way in _CLOSED_BY_HARDENED and self.profile is Profile.HARDENED:
+            return "the profile hardened"
+        if way in _CLOSED_BY_JAIL and agent in self.jailed:
+            return "the policy jail"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +107,7 @@ def assess(identity: AgentIdentity, rbac: Rbac, terms: Terms, answers: Mapping[R
         *indirect(grants, terms.our_namespace, lambda namespace: _owns_namespace(identity, namespace)),
         *_anybody(rbac),
     ]
-    judged = [_closed(opening, terms, answers or {}) for opening in openings]
+    judged = [_closed(opening, terms.closes(opening.way, identity.meta.name), answers or {}) for opening in openings]
     judged += _beyond_rbac({opening.way for opening in openings}, answers or {})
     paths_open = [found[opening.way] for opening in judged if not opening.closed_by and opening.way in found]
     beyond = Becoming() if not any(not opening.bindings and opening.way is Way.IMPERSONATE for opening in judged) else ANYBODY
@@ -222,9 +248,9 @@ def _anybody(rbac: Rbac) -> Iterable[Opening]:
     return anonymous(grants, [reach for path in _becomings(grants, rbac, "").values() for reach in path.reaches])
 
 
-def _closed(opening: Opening, terms: Terms, answers: Mapping[Request, bool]) -> Opening:
-    if opening.way in terms.closed:
-        return replace(opening, closed_by="the profile hardened")
+def _closed(opening: Opening, ours: str, answers: Mapping[Request, bool]) -> Opening:
+    if ours:
+        return replace(opening, closed_by=ours)
     if opening.way.direct and opening.asks and all(answers.get(ask) is False for ask in opening.asks):
         return replace(opening, closed_by="an authorizer")
     return opening

@@ -65,7 +65,7 @@ async def _look(namespace: str, only: str, environment: Mapping[str, str]) -> Fi
 async def _reckon(inventory: Inventory, namespace: str, only: str, environment: Mapping[str, str], access: Access | None) -> Findings:
     """Without `access` from RBAC alone: a file knows of no other authorizer."""
     rbac = Rbac(inventory.roles, inventory.bindings)
-    terms = Terms(namespace, inventory.profile, frozenset(inventory.listed))
+    terms = Terms(namespace, inventory.profile, frozenset(inventory.listed), inventory.jailed)
     postures: list[Posture] = []
     for identity in sorted(inventory.identities, key=lambda identity: identity.meta.name):
         if only not in ("", identity.meta.name):
