@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any, Final
 
+from tests.controlplane import waiting
 from tests.controlplane.api import OURS, Api, ApiError, path
 from tests.controlplane.chart import NAMESPACE
 from tests.controlplane.cluster import Cluster
@@ -17,6 +18,7 @@ from tests.jailbreak._attack import WEBHOOK, Profile
 
 OPERATOR: Final = f"system:serviceaccount:{NAMESPACE}:countersign-operator"
 _COLLECTIONS: Final = {"policy": "validatingadmissionpolicybindings", "mutation": "mutatingadmissionpolicybindings"}
+_STILL: Final = 3  # looks at the policies that show the same
 _CONFIGURATION: Final = path("validatingwebhookconfigurations", "countersign")
 
 
@@ -45,6 +47,7 @@ class Director:
             self._put_right()
             installations.switch(self._cluster, self._scene.profile, scene.profile)
             self._scene = Scene(scene.profile)
+            self._wait_for_policies(hardened=scene.profile is Profile.HARDENED)
         if scene.away is None:
             self._put_right()
         else:
@@ -96,6 +99,18 @@ class Director:
         self._cluster.start_operator()
         self._cluster.wait_in_force()
         self._scene = Scene(self._scene.profile)
+
+    def _wait_for_policies(self, *, hardened: bool) -> None:
+        """Until the operator has written, or taken away, the profile's policies, and the API server goes by them."""
+        seen: list[set[str]] = []
+
+        def written() -> bool:
+            there = {each["metadata"]["name"] for each in self._cluster.api.list(path(_COLLECTIONS["policy"]))}
+            seen.append({name for name in there if name.startswith("countersign-hardened-")})
+            return bool(seen[-1]) == hardened and seen[-3:].count(seen[-1]) == _STILL
+
+        waiting.until(written, "the operator was to write the profile's policies", timeout=30, pause=0.3)
+        self._settle()
 
     def _settle(self) -> None:
         self._changes += 1

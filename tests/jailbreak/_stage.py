@@ -214,6 +214,7 @@ class Stage:
         headers: Mapping[str, str] | None = None,
         *,
         by: Agent | None = None,
+        chunks: Sequence[bytes] | None = None,
     ) -> Reply:
         """The same, letter by letter: the target is sent as it is written, as no client library would."""
         address = self.ground.address
@@ -227,7 +228,7 @@ class Stage:
                 sent = {"Content-Type": "application/json", "Content-Length": str(len(body)), **sent}
             for key, value in sent.items():
                 connection.putheader(key, value)
-            connection.endheaders(body)
+            connection.endheaders(body if chunks is None else iter(chunks), encode_chunked=chunks is not None)
             response = connection.getresponse()
             return Reply(Answer(response.status, _decoded(response.read()), []))
         finally:
