@@ -172,6 +172,8 @@ class LocalPlane:
     def _controller_manager(self) -> dict[str, object]:
         credentials = self.layout.pki / "controller-manager.kubeconfig"
         return {
+            # Five minutes by default, for which one of Kubernetes' conformance tests waits.
+            "resource-quota-sync-period": "20s",
             "kubeconfig": credentials,
             "authentication-kubeconfig": credentials,
             "authorization-kubeconfig": credentials,

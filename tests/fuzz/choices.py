@@ -70,9 +70,9 @@ def target(what: str, space: str) -> tuple[str, str, str, str]:
 def furnish(story: Story) -> None:
     """Four people with keys, agents of each kind, two environments, and something to lose in each namespace."""
     story.change("protectedenvironments", "default", approvals={"useWithin": "30m"}, ownWork="1h")
-    story.environment(
-        "orders", namespaces={"selector": {"matchLabels": {"team": "orders"}}}, resources=[{"group": "example.com", "resource": "things"}]
-    )
+    # From people as well, so that their acts, too, are judged from the first step on.
+    orders = {"selector": {"matchLabels": {"team": "orders"}}}
+    story.environment("orders", protectFrom="People", namespaces=orders, resources=[{"group": "example.com", "resource": "things"}])
     story.reviewer("dave")
     for person in PEOPLE:
         keys = [{"name": name, "publicKey": key_for(f"{person}-{name}").public_key.strip()} for name in ("own", "hard")]
