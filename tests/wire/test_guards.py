@@ -295,8 +295,10 @@ class TestLeavingAnEnvironment:
         assert self.warnings(ask) == []
         assert "left" not in annotations(self.policies(), ask)
 
-    def test_where_no_environment_goes_by_labels_there_is_no_such_policy(self) -> None:
-        assert self.policies(AGENTS_ONLY) == []
+    def test_where_no_environment_goes_by_labels_nothing_leaves(self) -> None:
+        ask = Ask(ALICE, "UPDATE", "namespaces", object=namespace(labels={}), old=namespace(labels=PROD))
+        assert refusals(self.policies(AGENTS_ONLY), ask) == []
+        assert annotations(self.policies(AGENTS_ONLY), ask) == {}
 
     def test_many_environments_are_dealt_over_expressions_that_the_api_server_takes(self) -> None:
         names = tuple(f"n{index}" + "x" * 50 for index in range(256))

@@ -17,10 +17,8 @@ _ROOM: Final = 60_000  # characters of one expression; the API server takes 100,
 
 
 def leaving_policies(site: Site, environments: Sequence[ProtectedEnvironment]) -> list[Guard]:
-    """Nothing where no environment goes by labels."""
-    parts = [f"[{', '.join(part)}]" for part in _dealt(_names_left(environments))]
-    if not parts:
-        return []
+    """It is there from the beginning, also while no environment goes by labels."""
+    parts = [f"[{', '.join(part)}]" for part in _dealt(_names_left(environments))] or ['[""]']
     left = [variable(f"left{index}", f'{part}.filter(name, name != "")') for index, part in enumerate(parts)]
     together = " + ".join(f"variables.left{index}" for index in range(len(parts)))
     spec = {
