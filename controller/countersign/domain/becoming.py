@@ -165,11 +165,16 @@ def ruling(grants: Sequence[Grant], rbac: Rbac) -> Path:
     asks: list[Request] = []
     for resource in ("clusterroles", "roles"):
         escalating = reaches(grants, "escalate", RBAC_GROUP, resource) if _writes(grants, resource) else ()
+        if resource == "clusterroles":
+            escalating = _everywhere(escalating)
         binding = reaches(grants, "bind", RBAC_GROUP, resource) if _writes(grants, "clusterrolebindings", "rolebindings") else ()
         binding = tuple(reach for reach in binding if resource == "roles" or not reach.names or _makes_somebody_else(reach, rbac))
         found += (*escalating, *binding)
         asks += (*_asks(escalating, "escalate", RBAC_GROUP, resource), *_asks(binding, "bind", RBAC_GROUP, resource))
-    return Path(tuple(found), ANYBODY, tuple(asks), frozenset({ANY})) if found else _NONE
+    if _everywhere(found):
+        return Path(tuple(found), ANYBODY, tuple(asks), frozenset({ANY}))
+    # Every right in a namespace: its accounts.
+    return Path(tuple(found), Becoming(accounts=frozenset(f"{reach.namespace}/{ANY}" for reach in found)), tuple(asks))
 
 
 def _writes(grants: Sequence[Grant], *resources: str) -> bool:

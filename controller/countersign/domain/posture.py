@@ -12,7 +12,7 @@ from countersign.domain.profile import Profile
 from countersign.domain.rbac import ANY, Grant, Rbac, Reach, Request, reaches
 from countersign.domain.request import GroupResource, UserInfo
 from countersign.domain.resources import ANYBODY, AgentIdentity, Becoming, Subject, SubjectKind
-from countersign.domain.waysround import Opening, Way, anonymous, direct, indirect, opening_of, where
+from countersign.domain.waysround import OF_THE_CLUSTER, Opening, Way, anonymous, direct, indirect, opening_of, where
 
 _ACCOUNTS_OF: Final = "system:serviceaccounts:"
 _ORDER: Final = tuple(Way)
@@ -276,6 +276,8 @@ def _deletes(grants: Sequence[Grant], listed: frozenset[GroupResource]) -> tuple
             held = [_as_name(reach) for reach in held]
         else:
             held += reaches(grants, "deletecollection", kind.group, kind.resource)
+        if kind in OF_THE_CLUSTER:
+            held = [reach for reach in held if not reach.namespace]
         if held:
             found.append((str(kind), where(held)))
     return tuple(found)

@@ -138,6 +138,15 @@ class Opening:
         return f"{self.way} {self.where}: it {WHAT[self.way]}; given by {by}. Remedy: {REMEDY[self.way]}."
 
 
+OF_THE_CLUSTER: Final = frozenset(
+    {
+        GroupResource("", "persistentvolumes"),
+        GroupResource("apiextensions.k8s.io", "customresourcedefinitions"),
+        *(GroupResource(_ADMISSION, plural) for plural in (*_POLICIES, *_MUTATIONS, *_CONFIGURATIONS)),
+        *(GroupResource(_FLOWS, plural) for plural in ("flowschemas", "prioritylevelconfigurations")),
+        *(GroupResource(RBAC_GROUP, plural) for plural in ("clusterroles", "clusterrolebindings")),
+    }
+)
 _Held: TypeAlias = tuple[Reach, Request]
 
 
@@ -207,7 +216,10 @@ def _names_ours(reach: Reach) -> bool:
 
 
 def _held(grants: Sequence[Grant], verbs: Sequence[str], group: str, resources: Sequence[str]) -> list[_Held]:
-    """Each permission that is there, with the question that an authorizer would decide it by."""
+    """Each permission that is there, with the question that an authorizer would decide it by.
+
+    What a RoleBinding gives holds for nothing that lies in no namespace.
+    """
     found: list[_Held] = []
     for resource in resources:
         plural, _, subresource = resource.partition("/")
@@ -215,6 +227,7 @@ def _held(grants: Sequence[Grant], verbs: Sequence[str], group: str, resources: 
             found += (
                 (reach, Request(verb, group, plural, subresource, reach.namespace, min(reach.names, default="")))
                 for reach in reaches(grants, verb, group, plural, subresource)
+                if not reach.namespace or GroupResource(group, plural) not in OF_THE_CLUSTER
             )
     return found
 
