@@ -132,8 +132,8 @@ class TestPuttingInForce:
         world.api.objects[f"{POLICIES}/countersign-x"] = stranger
         await world.keeper.keep([], [environment()], b"PEM")
         left = {path.rpartition("/")[2] for path in world.guards()}
-        guards = {"countersign-guards", "countersign-guards-2"}
-        assert left == {"countersign", *guards, "countersign-laundering", "countersign-records", "countersign-x"}
+        guards = {"countersign-glass", "countersign-guards", "countersign-guards-2"}
+        assert left == {"countersign", *guards, "countersign-laundering", "countersign-leaving", "countersign-records", "countersign-x"}
 
     async def test_below_1_36_without_mutating_policies(self) -> None:
         world = World(mutating=False)

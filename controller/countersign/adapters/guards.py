@@ -15,7 +15,7 @@ from countersign.domain.document import JsonObject, items, mapping, sha256, text
 from countersign.domain.profile import Profile
 from countersign.domain.resources import AgentIdentity, ProtectedEnvironment
 from countersign.domain.tampering import Repair, What, differences, lacking, last_writer
-from countersign.service.ports import Api, Clock, ConflictError, NotFoundError
+from countersign.service.ports import Api, ApiError, Clock, ConflictError, NotFoundError
 from countersign.wire.guards import Guard, Site, guards
 from countersign.wire.guards.objects import API, COLLECTIONS, OWNER, quarter, root_of
 from countersign.wire.shards import deal
@@ -87,22 +87,28 @@ class GuardKeeper:
     async def keep(
         self, identities: Sequence[AgentIdentity], environments: Sequence[ProtectedEnvironment], ca_bundle: bytes
     ) -> tuple[str, ...]:
-        """Put everything in force; the names of the identities for which there is no room. Raises ApiError."""
+        """Put everything in force; the names of the identities for which there is no room. Raises the first ApiError, once all has been tried."""
         if not await self._has_owner():
             return ()
         mutating = await self._serves_mutation()
         now = quarter(self._clock.now()) if self._profile is Profile.HARDENED else None
         site = Site(self._owner_uid, self._namespace, self._webhook_url, ca_bundle, mutating, self._owners, self._profile, now, self._jail)
         wanted, left_out = await self._compiled(site, identities, environments)
+        failed: ApiError | None = None
         for guard in wanted:
             async with self._locks[guard.path]:
                 known = self._kept.get(guard.path)
                 if known is None or known.guard.body != guard.body:
-                    await self._put(guard)
+                    try:
+                        await self._put(guard)
+                    except ApiError as error:  # one that somebody keeps from being written keeps no other back
+                        failed = failed or error
         paths, moment = {guard.path for guard in wanted}, self._clock.monotonic()
         if self._inspected[0] != paths or moment - self._inspected[1] >= INSPECTION:
             await self._inspect(paths)
             self._inspected = (paths, moment)
+        if failed is not None:
+            raise failed
         return left_out
 
     async def _compiled(

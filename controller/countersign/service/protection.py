@@ -137,10 +137,12 @@ def _can_sign(reviewer: Reviewer, now: datetime) -> Condition:
     return Condition("CanSign", holds=False, reason="NoKey", message="No key is registered: this person can sponsor agents, but not sign.")
 
 
-def _environment_reports(snapshot: Snapshot, now: datetime, about_default: tuple[Condition, ...]) -> Iterable[Report]:
+def _environment_reports(snapshot: Snapshot, now: datetime, about_default: tuple[Condition, ...], failure: str = "") -> Iterable[Report]:
     in_force = Condition(
         "InForce", holds=True, reason="Compiled", message="The API server sends what this environment guards to the webhook."
     )
+    if failure:
+        in_force = Condition("InForce", holds=False, reason="NotWritten", message=f"A guard could not be written: {failure}"[:4000])
     for environment in sorted(snapshot.environments.values(), key=lambda environment: environment.meta.name):
         more = about_default if environment is snapshot.default else ()
         yield Report("protectedenvironments", environment.meta, (in_force, _satisfiable(environment, snapshot, now), *more))
@@ -188,12 +190,12 @@ class Protection:
         if not bundle:
             return Plan((), close_registration=False, reports=())  # Countersign is being uninstalled
         identities, environments = tuple(snapshot.identities.values()), tuple(snapshot.environments.values())
-        left_out = await self._guards.keep(identities, environments, bundle)
-        about_default: tuple[Condition, ...] = ()
-        if self._watch is not None:
-            await self._watch.settle(snapshot.default)
-            about_default = self._watch.conditions(snapshot.default) if snapshot.default is not None else ()
-        made = plan(snapshot, self._accounts.all(), left_out, self._clock.now(), about_default)
+        try:
+            left_out = await self._guards.keep(identities, environments, bundle)
+        except ApiError as error:
+            await self._say_what_is_not_in_force(snapshot, error)
+            raise
+        made = plan(snapshot, self._accounts.all(), left_out, self._clock.now(), await self._about_default(snapshot))
         failed = await self._keep_files(identities, bundle)
         await self.act(made)
         if failed is not None:
@@ -208,6 +210,18 @@ class Protection:
             except ApiError as error:
                 return error
         return None
+
+    async def _about_default(self, snapshot: Snapshot) -> tuple[Condition, ...]:
+        if self._watch is None:
+            return ()
+        await self._watch.settle(snapshot.default)
+        return self._watch.conditions(snapshot.default) if snapshot.default is not None else ()
+
+    async def _say_what_is_not_in_force(self, snapshot: Snapshot, error: ApiError) -> None:
+        """Somebody may keep a guard from being written: then above all people must hear of it."""
+        about_default = await self._about_default(snapshot)
+        for report in _environment_reports(snapshot, self._clock.now(), about_default, str(error)):
+            await self._statuses.report(report)
 
     async def act(self, made: Plan) -> None:
         """Raises the first ApiError, once all has been tried."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from countersign.domain.resources import AgentIdentity, ProtectedEnvironment
 from countersign.wire.guards.agents import agent_policies
 from countersign.wire.guards.controllers import controller_policies
+from countersign.wire.guards.glass import glass_policies
 from countersign.wire.guards.hardened import hardened_policies
 from countersign.wire.guards.jail import jail
 from countersign.wire.guards.label import label_policies
@@ -30,6 +31,7 @@ def guards(site: Site, identities: Sequence[AgentIdentity], environments: Sequen
         *jail(site, identities),
         *shadow_policies(site, shards),
         *record_policies(site),
+        *glass_policies(site),
         *laundering_policies(site, shards),
         *leaving_policies(site, ordered),
         *agent_policies(site, shards),
