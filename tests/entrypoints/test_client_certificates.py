@@ -57,14 +57,14 @@ def test_the_api_server_is_answered(guarded: Webhook, showing: Showing, version:
 
 def test_without_a_certificate_nothing_is_judged(guarded: Webhook) -> None:
     status, body = post(guarded)
-    assert status == 401
+    assert status == 403
     assert body.startswith("AdmissionReviews are taken from the API server alone, and this connection shows no client certificate: ")
 
 
 @pytest.mark.parametrize("names", [("kubelet",), (NAME.upper(),), (NAME, NAME), (NAME, "x"), ()])
 def test_another_certificate_of_the_same_authority_is_not_enough(guarded: Webhook, showing: Showing, names: tuple[str, ...]) -> None:
     status, body = post(guarded, showing(AUTHORITY.issue(ec_key(), names=names)))
-    assert status == 401
+    assert status == 403
     assert ("this connection shows the certificate of" in body) == (len(names) == 1)
 
 
@@ -96,7 +96,7 @@ def test_a_renewed_serving_certificate_changes_nothing_about_it(guarded: Webhook
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             assert post(guarded, showing(AUTHORITY.issue(ec_key(), names=(NAME,)), version))[0] == 200
         assert post(guarded, good)[0] == 200
-        assert post(guarded)[0] == 401
+        assert post(guarded)[0] == 403
     with pytest.raises((ssl.SSLError, ConnectionError)):
         post(guarded, showing(Authority().issue(ec_key(), names=(NAME,))))
 
@@ -104,4 +104,4 @@ def test_a_renewed_serving_certificate_changes_nothing_about_it(guarded: Webhook
 def test_strangers_are_counted(guarded: Webhook) -> None:
     post(guarded)
     counted = [line for line in guarded.ask("GET", "/metrics")[1].splitlines() if line.startswith("countersign_webhook_unreadable_total")]
-    assert any('code="401"' in line and not line.endswith(" 0.0") for line in counted)
+    assert any('code="403"' in line and not line.endswith(" 0.0") for line in counted)

@@ -10,6 +10,7 @@ from typing import Final
 
 from countersign.domain.classify import BUILT_IN
 from countersign.domain.identify import BUILTIN_CONTROLLERS, SERVICE_ACCOUNT, Agent, glob, is_glob, matches, shown
+from countersign.domain.lookalike import mistakable, unseen
 from countersign.domain.names import DEFAULT_ENVIRONMENT, GROUP
 from countersign.domain.request import UserInfo
 from countersign.domain.resources import AgentIdentity, ProtectedEnvironment, Registration, Reviewer, Selector, Subject, SubjectKind
@@ -33,7 +34,7 @@ NOTHING_FOUND: Final = Findings()
 
 def check_identity(new: AgentIdentity, snapshot: Snapshot, *, our_namespace: str, by: UserInfo) -> Findings:
     """`by` is whoever writes it."""
-    errors = [*_subject_errors(new, snapshot, our_namespace), *_self_errors(new, by)]
+    errors = [*_subject_errors(new, snapshot, our_namespace), *_self_errors(new, by), *_unseen_errors(_names_in(new))]
     if not new.sponsors and not new.sponsor_from_username:
         errors.append("Name at least one sponsor: the human who runs this agent (spec.sponsors, or sponsorFrom: Username).")
     known = set(snapshot.reviewers) | {username for reviewer in snapshot.reviewers.values() for username in reviewer.usernames}
@@ -42,6 +43,7 @@ def check_identity(new: AgentIdentity, snapshot: Snapshot, *, our_namespace: str
         for sponsor in new.sponsors
         if sponsor not in known
     ]
+    warnings.extend(_mistakable_warnings(_names_in(new), sorted(known)))
     if nobody := _nobody_left(new, snapshot):
         warnings.append(nobody)
     return Findings(tuple(errors), tuple(warnings))
@@ -49,9 +51,16 @@ def check_identity(new: AgentIdentity, snapshot: Snapshot, *, our_namespace: str
 
 def check_reviewer(new: Reviewer, snapshot: Snapshot, now: datetime) -> Findings:
     others = [reviewer for name, reviewer in snapshot.reviewers.items() if name != new.meta.name]
-    errors = [*_username_errors(new, others, snapshot), *_key_errors(new, others)]
+    errors = [*_username_errors(new, others, snapshot), *_key_errors(new, others), *_unseen_errors(new.usernames)]
+    elsewhere = [username for other in others for username in other.usernames]
+    elsewhere += [name for identity in snapshot.identities.values() for name in _names_in(identity)]
     warnings = [
-        f"The key {key.name!r} has expired already (notAfter)." for key in new.keys if key.not_after is not None and key.not_after <= now
+        *_mistakable_warnings(new.usernames, elsewhere),
+        *(
+            f"The key {key.name!r} has expired already (notAfter)."
+            for key in new.keys
+            if key.not_after is not None and key.not_after <= now
+        ),
     ]
     return Findings(tuple(errors), tuple(warnings))
 
@@ -72,6 +81,7 @@ def check_environment(new: ProtectedEnvironment, snapshot: Snapshot, *, closed: 
         for identity in snapshot.identities.values()
         if any(_overlap(exception, subject) for subject in identity.subjects)
     )
+    errors.extend(_unseen_errors(name for exception in new.exceptions for name in _names_of(exception)))
     errors.extend(_selector_errors(new.selector))
     if new.meta.name == DEFAULT_ENVIRONMENT and snapshot.default is None and new.registration is not Registration.CLOSED:
         errors.extend(_reopening_errors(snapshot))
@@ -90,6 +100,28 @@ def able_to_sign(environment: ProtectedEnvironment, snapshot: Snapshot, now: dat
         for name, reviewer in sorted(snapshot.reviewers.items())
         if _is_in_team(reviewer, environment) and any(_is_usable(key, environment, now) for key in _keys(reviewer))
     )
+
+
+def _names_in(identity: AgentIdentity) -> tuple[str, ...]:
+    """Every name by which an identity recognises somebody."""
+    return tuple(name for subject in identity.subjects for name in _names_of(subject)) + identity.sponsors
+
+
+def _names_of(subject: Subject) -> tuple[str, ...]:
+    return (subject.name, *subject.groups, *subject.extra, *(value for values in subject.extra.values() for value in values))
+
+
+def _unseen_errors(names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        if why := unseen(name):
+            yield f"The name {name!a} {why}; write the name that the API server sees without it, or give that person another."
+
+
+def _mistakable_warnings(names: Iterable[str], known: Iterable[str]) -> Iterator[str]:
+    known = tuple(known)
+    for name in names:
+        if why := mistakable(name, known):
+            yield f"The name {name!a} {why}. Is it the one that is meant?"
 
 
 def _keys(reviewer: Reviewer) -> Iterator[tuple[PublicKey, datetime | None]]:

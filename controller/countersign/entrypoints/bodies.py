@@ -42,7 +42,9 @@ class Bodies:
     def check_head(self, scope: Scope) -> None:
         """Raises ReviewRefused for what cannot carry a review, before any of its body is read."""
         if self._callers and scope["state"][CLIENT_NAME] not in self._callers:
-            raise ReviewRefused(self._stranger(scope["state"][CLIENT_NAME]), HTTPStatus.UNAUTHORIZED)
+            raise ReviewRefused(
+                self._stranger(scope["state"][CLIENT_NAME]), HTTPStatus.FORBIDDEN
+            )  # not 401, of which the API server passes no text on
         if scope["method"] != "POST":
             raise ReviewRefused(f"Only POST is answered here, not {scope['method'][:16]!a}.", HTTPStatus.METHOD_NOT_ALLOWED)
         content_type = b""
