@@ -5,12 +5,13 @@ defaulting, no Equivalent conversion, no params, selectors by matchLabels and `I
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from countersign.domain.document import JsonObject
+from countersign.domain.names import ANNOTATION_CREATED_BY
 from countersign.wire.guards import Guard
-from tests.support.cel import CelError, Patch, evaluate, evaluate_all
+from tests.support.cel import CelError, Library, Patch, evaluate, evaluate_all
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Ask:
     groups: tuple[str, ...] = ()
     extra: Mapping[str, list[str]] = field(default_factory=dict)
     home: Mapping[str, str] = field(default_factory=dict)
+    creator: str = ""
+    born: str = "2026-01-01T00:00:00Z"
+    rights: frozenset[tuple[str, str, str]] = frozenset()
+    params: Mapping[str, Iterable[JsonObject]] = field(default_factory=dict)
 
     def scope(self) -> dict[str, Any]:
         resource, _, sub = self.resource.partition("/")
@@ -42,7 +47,62 @@ class Ask:
         request |= {"subResource": sub} if sub else {}
         request |= {"namespace": self.namespace} if self.namespace else {}
         request |= {"name": self.name} if self.name else {}
-        return {"request": request, "object": self.object, "oldObject": self.old}
+        return {
+            "request": request,
+            "object": self.object,
+            "oldObject": self.old,
+            "namespaceObject": self._namespace(),
+            "authorizer": Authorizer(self.rights),
+        }
+
+    def _namespace(self) -> JsonObject | None:
+        if not self.namespace:
+            return None
+        annotations = {ANNOTATION_CREATED_BY: self.creator} if self.creator else {}
+        names = {"name": self.namespace, "labels": dict(self.home), "annotations": annotations}
+        return {"metadata": {**names, "creationTimestamp": self.born}}
+
+
+@dataclass(frozen=True)
+class Authorizer(Library):
+    """What the CEL library `authz` offers about one account. `rights` are (group, resource/subresource, verb); "?" as a verb: it cannot say."""
+
+    rights: frozenset[tuple[str, str, str]]
+    asked: tuple[str, ...] = ()
+
+    def serviceAccount(self, namespace: str, name: str) -> "Authorizer":  # noqa: N802  # CEL's own names from here on
+        assert namespace
+        assert name
+        return replace(self, asked=())
+
+    def group(self, name: str) -> "Authorizer":
+        return replace(self, asked=(name,))
+
+    def resource(self, name: str) -> "Authorizer":
+        return replace(self, asked=(*self.asked, name))
+
+    def subresource(self, name: str) -> "Authorizer":
+        return replace(self, asked=(self.asked[0], f"{self.asked[1]}/{name}"))
+
+    def namespace(self, name: str) -> "Authorizer":
+        assert name
+        return self
+
+    def check(self, verb: str) -> "Decision":
+        group, resource = self.asked
+        return Decision((group, resource, verb) in self.rights, (group, resource, "?") in self.rights)
+
+
+@dataclass(frozen=True)
+class Decision(Library):
+    yes: bool
+    error: bool
+
+    def allowed(self) -> bool:
+        return self.yes
+
+    def errored(self) -> bool:
+        return self.error
 
 
 def reached(configuration: Guard, ask: Ask) -> list[str]:
@@ -53,7 +113,7 @@ def reached(configuration: Guard, ask: Ask) -> list[str]:
         if not _in_rules(entry["rules"], ask) or not _selects(entry["namespaceSelector"], ask):
             continue
         try:
-            if all(_conditions(entry["matchConditions"], ask)):
+            if all(_conditions(entry["matchConditions"], ask.scope())):
                 found.append(name)
         except CelError as error:
             found.append(f"ERROR {name}: {error}")
@@ -64,13 +124,29 @@ def refusals(policies: Iterable[Guard], ask: Ask) -> list[str]:
     """The messages of the validations that refuse, "ERROR policy" for those that err under Fail."""
     found = []
     for guard in policies:
-        if guard.kind != "ValidatingAdmissionPolicy" or not _concerns(guard, ask):
+        if guard.kind != "ValidatingAdmissionPolicy" or not _matched(guard, ask):
             continue
-        for validation in guard.body["spec"].get("validations", []):
-            try:
-                if not evaluate_all(guard.body["spec"].get("variables", []), validation["expression"], **ask.scope()):
-                    found.append(str(validation["message"]))
-            except CelError as error:
+        kind = guard.body["spec"].get("paramKind", {}).get("kind")
+        for scope in [{"params": each} for each in ask.params.get(kind, [])] if kind else [{}]:
+            found += _refused(guard, {**ask.scope(), **scope})
+    return found
+
+
+def _refused(guard: Guard, scope: Mapping[str, Any]) -> list[str]:
+    """What one policy says, once for each of its parameters; a condition that errs is an AssertionError: nothing of ours may."""
+    spec = guard.body["spec"]
+    try:
+        if not all(_conditions(spec.get("matchConditions", []), scope)):
+            return []
+    except CelError as error:
+        raise AssertionError(f"{guard.name}: {error}") from error
+    found = []
+    for validation in spec.get("validations", []):
+        try:
+            if not evaluate_all(spec.get("variables", []), validation["expression"], **scope):
+                found.append(str(validation["message"]))
+        except CelError as error:
+            if spec["failurePolicy"] == "Fail":
                 found.append(f"ERROR {guard.name}: {error}")
     return found
 
@@ -99,26 +175,32 @@ def patches(policies: Iterable[Guard], ask: Ask) -> list[Mapping[str, Any]]:
     return found
 
 
-def _concerns(guard: Guard, ask: Ask) -> bool:
-    """Raises AssertionError for a policy whose conditions err: nothing of ours may."""
+def _matched(guard: Guard, ask: Ask) -> bool:
+    """By rules and selectors."""
     constraints = guard.body["spec"]["matchConstraints"]
     if not _in_rules(constraints["resourceRules"], ask) or _in_rules(constraints.get("excludeResourceRules", []), ask):
         return False
     if not _selects(constraints["namespaceSelector"], ask):
         return False
+    labels = (ask.object or {}).get("metadata", {}).get("labels", {})
+    return all(term["operator"] == "Exists" and term["key"] in labels for term in constraints["objectSelector"].get("matchExpressions", []))
+
+
+def _concerns(guard: Guard, ask: Ask) -> bool:
+    """Raises AssertionError for a policy whose conditions err: nothing of ours may."""
     try:
-        return all(_conditions(guard.body["spec"].get("matchConditions", []), ask))
+        return _matched(guard, ask) and all(_conditions(guard.body["spec"].get("matchConditions", []), ask.scope()))
     except CelError as error:
         raise AssertionError(f"{guard.name}: {error}") from error
 
 
-def _conditions(conditions: Iterable[Mapping[str, str]], ask: Ask) -> list[bool]:
+def _conditions(conditions: Iterable[Mapping[str, str]], scope: Mapping[str, Any]) -> list[bool]:
     """Any false one decides, even where another errs (matchconditions/matcher.go)."""
     results: list[bool] = []
     errors: list[CelError] = []
     for condition in conditions:
         try:
-            results.append(evaluate(condition["expression"], **ask.scope()))
+            results.append(evaluate(condition["expression"], **scope))
         except CelError as error:
             errors.append(error)
     if errors and all(results):

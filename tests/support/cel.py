@@ -8,11 +8,13 @@ string literals are read by the letter of the specification. tests/e2e/test_cel.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 _TOKEN: Final = re.compile(
     r"""\s*(?:(?P<number>\d+)|(?P<string>"(?:[^"\\\n\r]|\\.)*"|'(?:[^'\\\n\r]|\\.)*')|(?P<word>[A-Za-z_][A-Za-z0-9_]*)"""
-    r"""|(?P<sign>&&|\|\||==|!=|<=|>=|\[\?|\.\?|[][(){}?:.,!<>+]))""",
+    r"""|(?P<sign>&&|\|\||==|!=|<=|>=|\[\?|\.\?|[][(){}?:.,!<>+-]))""",
     re.DOTALL,
 )
 _ESCAPES: Final = {
@@ -30,6 +32,10 @@ _ESCAPES: Final = {
     "v": "\v",
 }
 _MACROS: Final = ("exists", "all", "filter", "map")
+
+
+class Library:
+    """An object whose methods a library of Kubernetes adds, such as the authorizer's."""
 
 
 class CelError(Exception):
@@ -72,7 +78,12 @@ def read_literal(token: str) -> str:
 
 def evaluate(expression: str, **variables: Any) -> Any:
     """Raises CelError, ValueError for what does not parse."""
-    return _run(_Parser(expression).whole(), variables)
+    return _run(_parsed(expression), variables)
+
+
+@lru_cache(maxsize=4096)
+def _parsed(expression: str) -> "Node":
+    return _Parser(expression).whole()
 
 
 def evaluate_all(definitions: list[Mapping[str, str]], expression: str, **variables: Any) -> Any:
@@ -151,6 +162,8 @@ class _Parser:
         return left
 
     def _unary(self) -> Node:
+        if self._take("-"):
+            return ("negative", self._unary())
         return ("!", self._unary()) if self._take("!") else self._member()
 
     def _member(self) -> Node:
@@ -250,6 +263,8 @@ def _bool(value: Any) -> bool:
 
 
 def _name(node: Node, scope: Mapping[str, Any]) -> Any:
+    if node[1] in _TYPES and node[1] not in scope:
+        return node[1]
     if node[1] not in scope:
         raise CelError(f"undeclared {node[1]}")
     return scope[node[1]]
@@ -311,6 +326,8 @@ def _call(node: Node, scope: Mapping[str, Any]) -> Any:
     value = _run(target, scope)
     if method in _MACROS:
         return _macro(method, value, arguments, scope)
+    if isinstance(value, Library):
+        return getattr(value, method)(*(_run(argument, scope) for argument in arguments))
     if method not in _METHODS:
         raise ValueError(f"the simulation does not know .{method}()")
     return _METHODS[method](value, *(_run(argument, scope) for argument in arguments))
@@ -334,6 +351,8 @@ def _macro(name: str, value: Any, arguments: list[Node], scope: Mapping[str, Any
 
 def _function(node: Node, scope: Mapping[str, Any]) -> Any:
     _, name, arguments = node
+    if name in _FUNCTIONS:
+        return _FUNCTIONS[name](*(_run(argument, scope) for argument in arguments))
     if name != "has":
         raise ValueError(f"the simulation does not know {name}()")
     kind, target, key = arguments[0]
@@ -369,6 +388,19 @@ def re2(pattern: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\x\{([0-9a-f]+)\}", lambda match: re.escape(chr(int(match[1], 16))), pattern).removesuffix("$") + r"\Z")
 
 
+def _type(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    names = {Mapping: "map", int: "int", str: "string", list: "list"}
+    return next((name for kind, name in names.items() if isinstance(value, kind)), "other")
+
+
+_TYPES: Final = ("map", "int", "string", "list", "bool")
+_FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
+    "type": _type,
+    "dyn": lambda value: value,
+    "timestamp": lambda value: datetime.fromisoformat(_text(value)),
+}
 _METHODS: Final[Mapping[str, Callable[..., Any]]] = {
     "startsWith": lambda value, prefix: _text(value).startswith(prefix),
     "endsWith": lambda value, suffix: _text(value).endswith(suffix),
@@ -386,6 +418,7 @@ _NODES: Final[Mapping[str, Callable[[Node, Mapping[str, Any]], Any]]] = {
     "map": lambda node, scope: {_run(key, scope): _run(value, scope) for key, value in node[1]},
     "message": lambda node, scope: Patch({key[1]: _run(value, scope) for key, value in node[2]}),
     "if": lambda node, scope: _run(node[2] if _bool(_run(node[1], scope)) else node[3], scope),
+    "negative": lambda node, scope: -_run(node[1], scope),
     "!": lambda node, scope: not _bool(_run(node[1], scope)),
     "||": _either,
     "&&": _either,
