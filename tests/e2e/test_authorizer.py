@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import secrets
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +20,8 @@ from tests.controlplane.api import Answer, path
 from tests.controlplane.authorization import CONFIG_MAP, Authorization
 from tests.controlplane.chart import NAMESPACE
 from tests.controlplane.cluster import Cluster
+from tests.controlplane.paths import ROOT
+from tests.docs.pages import page
 
 OURS = "countersign authorizer: agents "
 ALICE = {"Impersonate-User": "alice@example.com"}
@@ -322,6 +328,69 @@ def test_agents_change_nothing_of_the_files(cluster: Cluster, authorization: Aut
     cluster.api.patch(url, {"data": {"authorization.yaml": "authorizers: []"}})
     authorization.deliver(naming="countersign")
     assert cluster.api.get(url)["data"].keys() == before.keys()
+
+
+# --- what docs/authorizer.md has people type -----------------------------------------------------
+
+
+def typed(cluster: Cluster, folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """As the admin, in a folder, with what a person has in the PATH."""
+    env = {
+        "PATH": f"{cluster.paths.bin}:{ROOT / 'deploy'}:{os.environ['PATH']}",
+        "HOME": str(folder),
+        "KUBECONFIG": str(cluster.paths.kubeconfig),
+    }
+    return subprocess.run(["bash", "-eu", "-c", script], cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+def test_the_script_takes_what_is_in_force_and_says_nothing_where_there_is_no_news(
+    cluster: Cluster, authorization: Authorization, tmp_path: Path
+) -> None:
+    authorization.deliver()
+    first, second = (typed(cluster, tmp_path, "authorizer-files .") for _ in range(2))
+    assert first.stdout.splitlines() == ["new: ./kubeconfig", "new: ./authorization.yaml"], first.stderr
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+    for name in ("kubeconfig", "authorization.yaml"):
+        assert (tmp_path / name).read_bytes() == (authorization.folder / name).read_bytes()
+    assert sorted(file.name for file in tmp_path.glob(".new*")) == []
+
+
+TAMPERED: Mapping[str, tuple[str, str]] = {
+    "everybody may do everything": ("- {type: RBAC, name: rbac}", "- {type: AlwaysAllow, name: alwaysallow}\n- {type: RBAC, name: rbac}"),
+    "somebody else is asked": ("  name: countersign\n", "  name: mallory\n"),
+    "a failure is no denial": ("failurePolicy: Deny", "failurePolicy: NoOpinion"),
+}
+
+
+def test_the_script_takes_nothing_that_the_operator_does_not_write(cluster: Cluster, authorization: Authorization, tmp_path: Path) -> None:
+    """Whoever may write the ConfigMap shall not command the API server. The operator is away, so that nobody puts it right meanwhile."""
+    url, folder = path("configmaps", CONFIG_MAP, namespace=NAMESPACE), tmp_path / "host"
+    folder.mkdir()
+    cluster.stop_operator()
+    try:
+        typed(cluster, tmp_path, "authorizer-files host").check_returncode()
+        before = {file.name: file.read_text() for file in folder.iterdir()}
+        data = cluster.api.get(url)["data"]
+        for how, (old, new) in TAMPERED.items():
+            assert old in data["authorization.yaml"], how
+            changed = {"authorization.yaml": data["authorization.yaml"].replace(old, new), "kubeconfig": "server: https://mallory"}
+            cluster.api.patch(url, {"data": changed})
+            ran = typed(cluster, tmp_path, "authorizer-files host")
+            assert ran.returncode == 1, how
+            assert "Not taken, since Countersign's operator does not write this" in ran.stderr, how
+            assert {file.name: file.read_text() for file in folder.iterdir()} == before, how
+    finally:
+        cluster.start_operator()
+
+
+def test_the_page_shows_how_to_see_that_it_is_in_force(cluster: Cluster, authorization: Authorization, tmp_path: Path) -> None:
+    authorization.deliver()
+    typed(cluster, tmp_path, "authorizer-files .").check_returncode()
+    [block] = [each for each in page("docs/authorizer.md").blocks("sh") if "last_config_info" in each.text]
+    ran = typed(cluster, tmp_path, block.text)
+    digest = hashlib.sha256((tmp_path / "authorization.yaml").read_bytes()).hexdigest()
+    assert ran.stdout.count(digest) == 2, ran.stdout + ran.stderr
+    assert f"no - {OURS}" in ran.stdout
 
 
 # This one stands last: it is what the module's fixture undoes.
