@@ -122,6 +122,22 @@ def test_but_for_default_except() -> None:
     assert names(held(None, ERIN, DEPLOYER, snapshot(environment(registration=CLOSED), elsewhere))) == {"default", "other"}
 
 
+def test_who_may_register_without_a_signature_is_nobodys_own_affair() -> None:
+    """Under `Agents` a human changes `default` freely. Not its exceptions, where another environment protects from people: who stands there registers people, who sign for that one too."""
+    default, strict = environment(registration=CLOSED), environment("prod", PEOPLE)
+    world = snapshot(default, strict)
+    ghost = replace(default, exceptions=(Subject(SubjectKind.USER, "erin@example.com"),))
+    assert names(held(default, ghost, HUMAN, world)) == {"prod"}
+    assert names(held(default, replace(default, mode=Mode.AUDIT), HUMAN, world)) == set()
+    assert names(held(ghost, default, HUMAN, world)) == set()
+    assert names(held(None, ghost, HUMAN, snapshot(strict))) == {"prod"}, "deleted and written anew"
+    assert names(held(None, default, HUMAN, snapshot(strict))) == set()
+    assert names(held(default, ghost, HUMAN, snapshot(default))) == set()
+    other = replace(strict, exceptions=ghost.exceptions)
+    assert names(held(replace(other, exceptions=()), other, HUMAN, world)) == {"prod"}
+    assert names(held(None, replace(ghost, meta=replace(ghost.meta, name="new")), HUMAN, world)) == set()
+
+
 def test_without_default_nobody_can_register() -> None:
     result = held(None, ERIN, HUMAN, snapshot(environment("other", exceptions=(Subject(SubjectKind.USER, "*"),))))
     assert result.closed_for_good

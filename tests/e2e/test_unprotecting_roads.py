@@ -502,6 +502,15 @@ class TestReviewers:
             answer = ask(cluster, user, "PATCH", reviewer, {"spec": change, "metadata": {"annotations": {"a": "b"}}})
             assert verdict(answer) == outcome, f"{user}: {answer.status} {message(answer)}"
 
+    @pytest.mark.usefixtures("people_team")
+    def test_nobody_excepts_himself_and_registers_then(self, cluster: Cluster) -> None:
+        """Under `Agents` a human changes `default` freely; not this, while another environment protects from people."""
+        before = cluster.api.get(DEFAULT)
+        more = [*before["spec"].get("except", []), {"kind": "User", "name": "alice@example.com"}]
+        answer = ask(cluster, HUMAN, "PATCH", DEFAULT, {"spec": {"except": more}})
+        assert verdict(answer) == "held", f"{answer.status} {message(answer)}"
+        allowed(ask(cluster, HUMAN, "PATCH", DEFAULT, {"spec": {"ownWork": "1h"}}))
+
     def test_an_agent_never_deletes_a_reviewer(self, cluster: Cluster, reviewer: str) -> None:
         for url, params in ((reviewer, {}), (REVIEWERS, {"fieldSelector": f"metadata.name={reviewer.rpartition('/')[2]}"})):
             assert verdict(ask(cluster, AGENT, "DELETE", url, None, "application/json", **params)) == "never"

@@ -7,7 +7,8 @@ from typing import Final, TypeAlias
 from countersign.domain import weakening
 from countersign.domain.classify import ENVIRONMENTS, IDENTITIES, REVIEWERS, Setting
 from countersign.domain.identify import Agent, Requester, matches, shown
-from countersign.domain.protect import Hold, asker, given_a_voice, hold, registration_is_closed
+from countersign.domain.names import DEFAULT_ENVIRONMENT
+from countersign.domain.protect import Environments, Hold, asker, given_a_voice, hold, registration_is_closed
 from countersign.domain.request import Operation, UserInfo
 from countersign.domain.resources import AgentIdentity, ProtectedEnvironment, Reviewer, ReviewerKey
 from countersign.domain.snapshot import Snapshot
@@ -45,13 +46,15 @@ def setting_hold(
             weaker = weakening.of_environment(before, after)
             if weakening.LIFTS in weaker:
                 return SettingHold(Hold((before,), ()), weaker)  # whoever asks, `except` or not: it takes a second human
-            return SettingHold(hold((before,), who, user, snapshot.directory), weaker) if weaker else _FREE
+            concerned = _all_of(snapshot) if _lets_others_register(before, after) else (before,)
+            return SettingHold(hold(concerned, who, user, snapshot.directory), weaker) if weaker else _FREE
+        case (None, ProtectedEnvironment() as after) if change.operation is Operation.CREATE and _lets_others_register(None, after):
+            return SettingHold(hold(_all_of(snapshot), who, user, snapshot.directory), ("others may register people",))
         case (AgentIdentity(), None) if change.kind == IDENTITIES:
-            everything = tuple(snapshot.environments.values())
-            return SettingHold(hold(everything, who, user, snapshot.directory), ("an agent is no longer recognised",))
+            return SettingHold(hold(_all_of(snapshot), who, user, snapshot.directory), ("an agent is no longer recognised",))
         case (AgentIdentity() as before, AgentIdentity() as after) if change.kind == IDENTITIES:
             weaker = weakening.of_identity(before, after)
-            return SettingHold(hold(tuple(snapshot.environments.values()), who, user, snapshot.directory), weaker) if weaker else _FREE
+            return SettingHold(hold(_all_of(snapshot), who, user, snapshot.directory), weaker) if weaker else _FREE
         case (Reviewer() | None as before, Reviewer() as after) if change.kind == REVIEWERS:
             return _registration(before, after, who, user, snapshot)
         case (Reviewer(), None) if change.kind == REVIEWERS and change.operation is Operation.DELETE:
@@ -60,6 +63,17 @@ def setting_hold(
             return _FREE
         case _:
             return SettingHold(Hold((), ()), closed_for_good=True)
+
+
+def _all_of(snapshot: Snapshot) -> Environments:
+    """What belongs to no single environment is held by the strictest of them all."""
+    return tuple(snapshot.environments.values())
+
+
+def _lets_others_register(before: ProtectedEnvironment | None, after: ProtectedEnvironment) -> bool:
+    """Whoever stands in `default.spec.except` registers people without a signature, and people sign for every environment."""
+    known = before.exceptions if before is not None else ()
+    return after.meta.name == DEFAULT_ENVIRONMENT and not weakening.all_covered(after.exceptions, by=known)
 
 
 def notes(old: Writable | None, new: Writable | None, weaker: tuple[str, ...]) -> tuple[str, ...]:
@@ -107,7 +121,7 @@ def _registration(before: Reviewer | None, after: Reviewer, who: Requester, user
     weaker = weakening.of_reviewer(before, after)
     if not weaker or not registration_is_closed(snapshot):
         unbarred = weakening.frees_a_sponsor(before, after, snapshot.identities.values())
-        return SettingHold(hold(tuple(snapshot.environments.values()), who, user, snapshot.directory), unbarred) if unbarred else _FREE
+        return SettingHold(hold(_all_of(snapshot), who, user, snapshot.directory), unbarred) if unbarred else _FREE
     default = snapshot.default
     if default is None:
         return SettingHold(Hold((), ()), weaker, closed_for_good=True)
