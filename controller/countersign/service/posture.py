@@ -72,10 +72,14 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The answers of the authorizers, to which questions, and when (monotonic seconds)."""
+    """What the authorizers said of an agent and when (monotonic seconds); `sure`: what they had said before as well.
+
+    They go by caches of their own: right after a change of RBAC they may still speak of what was before.
+    """
 
     questions: tuple[Request, ...]
-    answers: Mapping[Request, bool]
+    said: Mapping[Request, bool]
+    sure: Mapping[Request, bool]
     at: float
 
 
@@ -90,6 +94,7 @@ class Postures:
         self._woken = asyncio.Event()
         self._rbac: tuple[int, Rbac] | None = None
         self._asked: dict[str, _Asked] = {}
+        self._waiting: set[str] = set()
         self._generations: dict[tuple[str, str], int] = {}
 
     def wake(self) -> None:
@@ -131,12 +136,14 @@ class Postures:
         if rbac is None:
             await self._tell_unknown(identities)
             return {}
-        terms, found = self._terms(snapshot), {}
+        terms = self._terms(snapshot)
+        found: dict[str, Posture] = {}
         for identity in identities:
             posture = await self._posture(identity, rbac, terms)
-            found[identity.meta.name] = posture
-            await self._tell(identity, posture)
-        self._asked = {name: asked for name, asked in self._asked.items() if name in found}
+            if posture is not None:
+                found[identity.meta.name] = posture
+                await self._tell(identity, posture)
+        self._asked = {name: asked for name, asked in self._asked.items() if name in snapshot.identities}
         self._told.meter.postures(
             {name: [opening.way.value for opening in posture.open] for name, posture in found.items()},
             {name: posture.held for name, posture in found.items()},
@@ -153,24 +160,40 @@ class Postures:
             self._rbac = (version, await asyncio.to_thread(Rbac, *known))
         return self._rbac[1]
 
-    async def _posture(self, identity: AgentIdentity, rbac: Rbac, terms: Terms) -> Posture:
+    async def _posture(self, identity: AgentIdentity, rbac: Rbac, terms: Terms) -> Posture | None:
+        """None where the authorizers contradict RBAC for the first time: that is to be heard twice."""
         first = await asyncio.to_thread(assess, identity, rbac, terms)
-        answers = await self._answers(identity, rbac, questions(first))
-        return await asyncio.to_thread(assess, identity, rbac, terms, answers) if answers else first
+        asked = await self._ask_again(identity, rbac, questions(first))
+        if asked is None:
+            return first
+        sure = await asyncio.to_thread(assess, identity, rbac, terms, asked.sure)
+        if asked.sure == asked.said or sure == await asyncio.to_thread(assess, identity, rbac, terms, asked.said):
+            self._waiting.discard(identity.meta.name)
+            return sure
+        self.wake()
+        if identity.meta.name in self._waiting:  # once: who changes RBAC all the time does not keep its posture unknown
+            return sure
+        self._waiting.add(identity.meta.name)
+        return None
 
-    async def _answers(self, identity: AgentIdentity, rbac: Rbac, wanted: tuple[Request, ...]) -> Mapping[Request, bool]:
-        """Nothing where they could not be had: then RBAC alone is taken."""
+    async def _ask_again(self, identity: AgentIdentity, rbac: Rbac, wanted: tuple[Request, ...]) -> _Asked | None:
+        """None where they do not answer: then RBAC alone is taken."""
         name, now = identity.meta.name, self._clock.monotonic()
         before = self._asked.get(name)
-        if before is not None and before.questions == wanted and now - before.at < PERIOD - 1:
-            return before.answers
+        known = before is not None and before.questions == wanted
+        if before is not None and known and before.sure == before.said and now - before.at < PERIOD - 1:
+            return before
+        if before is not None and known and now - before.at < APART:
+            return before
         try:
-            answers = await _ask(identity, rbac, wanted, self._access)
+            said = await _ask(identity, rbac, wanted, self._access)
         except ApiError as error:
             _log.warning("the authorizers could not be asked about %s: %s", name, error)
-            return {}
-        self._asked[name] = _Asked(wanted, answers, now)
-        return answers
+            return None
+        earlier = before.said if before is not None and known else {}
+        asked = _Asked(wanted, said, {request: answer for request, answer in said.items() if earlier.get(request) is answer}, now)
+        self._asked[name] = asked
+        return asked
 
     async def _tell(self, identity: AgentIdentity, posture: Posture) -> None:
         condition = held(posture)

@@ -1,0 +1,232 @@
+"""`whenAgentsCanImpersonate: Widen`: whom an agent could become counts as that agent, in that environment and in no other."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from countersign.domain.answer import Reason
+from countersign.domain.classify import ENVIRONMENTS, Deletion, Setting
+from countersign.domain.decide import Facts, Permit, Withhold, decide, holding
+from countersign.domain.identify import Agent, Directory, Human, Machine
+from countersign.domain.marks import level_of
+from countersign.domain.names import ANNOTATION_CREATED_BY
+from countersign.domain.protect import Hold, hold
+from countersign.domain.register import setting_hold
+from countersign.domain.request import Operation, UserInfo
+from countersign.domain.resources import (
+    ANYBODY,
+    Becoming,
+    Change,
+    Losses,
+    Mode,
+    ProtectFrom,
+    Registration,
+    Target,
+    WhenImpersonated,
+)
+from countersign.domain.snapshot import Snapshot
+from countersign.service.opening import draft_request
+from tests.support.objects import HOUR, KIRO, NOW, account, approval, environment, identity, namespace, person, snapshot, user
+
+WIDEN = WhenImpersonated.WIDEN
+FLUX, KCM = "system:serviceaccount:flux:kustomize", "system:kube-controller-manager"
+ROGUE = identity("rogue", sponsors=("alice",), could_become=ANYBODY)
+MINTER = identity("minter", sponsors=("dave",), could_become=Becoming(accounts=frozenset({"flux/*"})))
+HARMLESS = identity("kiro", could_become=Becoming())
+WIDE = environment("wide", when_impersonated=WIDEN)
+PLAIN = environment("plain")
+BOB = person("bob")
+
+
+def world(*others: object) -> Snapshot:
+    return snapshot(ROGUE, MINTER, HARMLESS, WIDE, PLAIN, BOB, namespace("payments"), *others)
+
+
+def deletion(**annotations: str) -> Deletion:
+    return Deletion(Target("", "v1", "namespaces", "payments", "", "uid"), Change("sha256:x"), {}, annotations, "")
+
+
+def facts(who: UserInfo, state: Snapshot, change: Deletion | None = None) -> Facts:
+    change = change or deletion()
+    held = holding(change, state.directory.identify(who), who, state)
+    widened = any(each.widens for each in held.held)
+    asker = state.directory.counted(who) if widened else state.directory.identify(who)
+    return Facts(asker, who, change, state, NOW, HOUR, held, created=NOW - timedelta(minutes=1))
+
+
+# --- whom a requester counts as -------------------------------------------------------------------
+
+COUNTED = [
+    ("a human whom one could become", "bob@example.com", ("rogue",), ("alice",)),
+    ("an account whom two could become", FLUX, ("minter", "rogue"), ("alice", "dave")),
+    ("an account whom one could become", "system:serviceaccount:ci:deployer", ("rogue",), ("alice",)),
+    ("a system name", "system:apiserver", ("rogue",), ("alice",)),
+    ("an agent: its own identity, and who could become it", KIRO, ("kiro", "rogue"), ("alice",)),
+]
+
+
+@pytest.mark.parametrize(("username", "identities", "sponsors"), [pytest.param(*row[1:], id=row[0]) for row in COUNTED])
+def test_as_whom_a_requester_counts(username: str, identities: tuple[str, ...], sponsors: tuple[str, ...]) -> None:
+    counted = world().directory.counted(user(username))
+    assert isinstance(counted, Agent)
+    assert (counted.identities, counted.sponsors, counted.key) == (identities, sponsors, username)
+
+
+def test_what_is_behind_a_name_stays_known() -> None:
+    directory = world().directory
+    human, machine, agent = (directory.counted(user(name)) for name in ("bob@example.com", FLUX, KIRO))
+    assert isinstance(human, Agent)
+    assert isinstance(machine, Agent)
+    assert isinstance(agent, Agent)
+    assert human.guise == Human("bob@example.com", "bob")
+    assert machine.guise == Machine(FLUX, builtin=False)
+    assert agent.guise is None
+
+
+@pytest.mark.parametrize("username", [KCM, "system:serviceaccount:kube-system:generic-garbage-collector"])
+def test_the_clusters_own_controllers_count_as_nobody_else(username: str) -> None:
+    state = world()
+    assert state.directory.counted(user(username)) == Machine(username, builtin=True)
+    assert isinstance(decide(facts(user(username), state)), Permit)
+
+
+def test_where_no_agent_could_become_anybody_nobody_is_more() -> None:
+    directory = Directory((HARMLESS,), (BOB,))
+    assert directory.counted(user("bob@example.com")) == Human("bob@example.com", "bob")
+
+
+def test_what_is_not_known_yet_is_everybody() -> None:
+    directory = Directory((identity("new"),), ())
+    assert isinstance(directory.counted(user("bob@example.com")), Agent)
+
+
+# --- who is held back -----------------------------------------------------------------------------
+
+
+def test_it_holds_in_that_environment_alone() -> None:
+    state = world()
+    for name in ("bob@example.com", FLUX):
+        who = user(name)
+        held = hold((WIDE, PLAIN), state.directory.identify(who), who, state.directory)
+        assert [each.meta.name for each in held.held] == ["wide"]
+
+
+def test_report_changes_nothing_for_anybody() -> None:
+    state = snapshot(ROGUE, PLAIN, BOB, namespace("payments"))
+    for name in ("bob@example.com", FLUX):
+        assert decide(facts(user(name), state)) == Permit(Reason.NOT_HELD)
+
+
+def test_exceptions_are_for_no_agent() -> None:
+    state = world()
+    excepting = replace(WIDE, exceptions=(account("flux", "kustomize"),))
+    who = user(FLUX)
+    assert hold((excepting,), state.directory.identify(who), who, state.directory) == Hold((excepting,), ())
+
+
+def test_audit_stays_audit() -> None:
+    state = snapshot(ROGUE, replace(WIDE, mode=Mode.AUDIT), namespace("payments"))
+    assert decide(facts(user("bob@example.com"), state)).reason is Reason.AUDIT
+
+
+def test_own_work_is_not_told_from_an_agents() -> None:
+    state = snapshot(ROGUE, environment("wide", when_impersonated=WIDEN, own_work=HOUR), namespace("payments"))
+    fresh = deletion(**{ANNOTATION_CREATED_BY: "bob@example.com"})
+    assert isinstance(decide(facts(user("bob@example.com"), state, fresh)), Withhold)
+    own = deletion(**{ANNOTATION_CREATED_BY: "system:serviceaccount:agents:rogue"})
+    assert decide(facts(user("system:serviceaccount:agents:rogue"), state, own)).reason is Reason.OWN_WORK
+
+
+# --- what is asked for, and who may sign ----------------------------------------------------------
+
+
+def test_the_change_request_names_who_could_be_behind_it() -> None:
+    asked = facts(user("carol@example.com"), world())
+    verdict = decide(asked)
+    assert isinstance(verdict, Withhold)
+    draft = draft_request(asked, verdict, Losses(), timedelta(hours=24))
+    assert (draft.requester.username, draft.requester.key) == ("carol@example.com", "carol@example.com")
+    assert (draft.requester.agents, draft.requester.sponsors) == (("rogue",), ("alice",))
+    assert draft.environments == ("wide",)
+    assert draft.required == 2, "one more, since nobody registered asks"
+
+
+def test_a_second_human_signs_and_neither_requester_nor_sponsor() -> None:
+    people = [person("alice"), BOB, person("carol")]
+    state = snapshot(ROGUE, WIDE, *people, namespace("payments"))
+    asked = facts(user("bob@example.com"), state)
+    verdict = decide(asked)
+    assert isinstance(verdict, Withhold)
+    request = draft_request(asked, verdict, Losses(), timedelta(hours=24))
+    request = replace(request, meta=replace(request.meta, name="delete-namespace-payments-00000000"))
+
+    def signed_by(name: str) -> Permit | Withhold:
+        return decide(replace(asked, snapshot=snapshot(ROGUE, WIDE, *people, namespace("payments"), request, approval(request, name))))
+
+    assert signed_by("alice").reason is Reason.PENDING, "the sponsor of the agent that could be behind it"
+    assert signed_by("bob").reason is Reason.PENDING, "who asked"
+    assert signed_by("carol").reason is Reason.APPROVED
+
+
+def test_what_was_signed_by_the_sponsor_before_does_not_count_once_it_widens() -> None:
+    people = [person("alice"), BOB, person("carol")]
+    calm = snapshot(replace(ROGUE, could_become=Becoming()), replace(WIDE, protect_from=ProtectFrom.PEOPLE), *people, namespace("payments"))
+    asked = facts(user("bob@example.com"), calm)
+    verdict = decide(asked)
+    assert isinstance(verdict, Withhold)
+    request = draft_request(asked, verdict, Losses(), timedelta(hours=24))
+    request = replace(request, meta=replace(request.meta, name="delete-namespace-payments-00000000"))
+    assert request.requester.agents == ()
+    signed = snapshot(ROGUE, WIDE, *people, namespace("payments"), request, approval(request, "alice"))
+    assert decide(facts(user("bob@example.com"), signed)).reason is Reason.PENDING
+
+
+# --- our own settings -----------------------------------------------------------------------------
+
+
+def setting(operation: Operation = Operation.UPDATE) -> Setting:
+    target = Target(ENVIRONMENTS.group, "v1alpha1", ENVIRONMENTS.resource, "wide", "", "uid")
+    return Setting(target, Change("sha256:x", "sha256:y"), operation)
+
+
+def test_going_back_to_report_waits_for_a_second_human_and_is_not_forbidden() -> None:
+    state, who = world(), user("bob@example.com")
+    found = setting_hold(
+        setting(), WIDE, replace(WIDE, when_impersonated=WhenImpersonated.REPORT), state.directory.identify(who), who, state
+    )
+    assert [each.meta.name for each in found.hold.held] == ["wide"]
+    asked = Facts(state.directory.counted(who), who, setting(), state, NOW, HOUR, found.hold)
+    assert decide(asked).reason is Reason.PENDING
+
+
+def test_a_real_agent_stays_forbidden() -> None:
+    state, who = world(), user(KIRO)
+    asked = Facts(state.directory.counted(who), who, setting(), state, NOW, HOUR, Hold((), ()))
+    assert decide(asked).reason is Reason.FORBIDDEN
+
+
+def test_what_adds_protection_stays_free() -> None:
+    state, who = world(), user("bob@example.com")
+    found = setting_hold(setting(), WIDE, replace(WIDE, protect_from=ProtectFrom.EVERYONE), state.directory.identify(who), who, state)
+    assert found.hold == Hold((), ())
+
+
+def test_who_is_excepted_registers_nobody_where_it_could_be_an_agent() -> None:
+    default = environment(registration=Registration.CLOSED, exceptions=(account("flux", "kustomize"),))
+    who = user(FLUX)
+    target = Target(ENVIRONMENTS.group, "v1alpha1", "reviewers", "mallory", "", "")
+    change = Setting(target, Change(new="sha256:y"), Operation.CREATE)
+    for when, free in ((WhenImpersonated.REPORT, True), (WIDEN, False)):
+        state = snapshot(ROGUE, replace(default, when_impersonated=when), BOB)
+        found = setting_hold(change, None, person("mallory"), state.directory.identify(who), who, state)
+        assert (not found.hold.held) is free
+
+
+# --- what the operator writes ---------------------------------------------------------------------
+
+
+def test_a_namespace_in_it_is_marked_as_held_back_from_everyone() -> None:
+    here = namespace("payments")
+    assert level_of(here, [PLAIN]) == "Agents"
+    assert level_of(here, [PLAIN, WIDE]) == "Everyone"
