@@ -15,6 +15,7 @@ STAGES := lint types imports unit e2e
 # Named by what they are not, so that no new suite is forgotten.
 ON_A_CLUSTER := tests/e2e tests/jailbreak tests/docs/test_commands.py
 CRDS := charts/countersign/crds
+STATIC := charts/countersign/files/static-manifest.yaml
 
 .PHONY: help venv generate lint format types imports unit e2e jailbreak test up down logs demo bench
 
@@ -37,13 +38,15 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-generate: venv ## The CRDs, from the models
+generate: venv ## The CRDs and the static manifest, from the models
 	$(PY) -m countersign.wire.crds $(CRDS)
+	$(PY) -m countersign.wire.static $(STATIC)
 
 lint: venv ## Style, and that generated files are up to date
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m countersign.wire.crds $(CRDS) --check
+	$(PY) -m countersign.wire.static $(STATIC) --check
 
 format: venv ## Puts the code into the one format
 	$(PY) -m ruff format

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -44,6 +45,10 @@ class LocalPlane:
     @property
     def admission_file(self) -> Path:
         return self.layout.pki / "admission.yaml"
+
+    @property
+    def flags_file(self) -> Path:
+        return self.layout.state / "api-server-flags.json"
 
     @property
     def server(self) -> Server:
@@ -167,6 +172,8 @@ class LocalPlane:
             "audit-log-mode": "blocking",
             # Written by who wants it (AdmissionConfiguration); taken up at the next start.
             **({"admission-control-config-file": self.admission_file} if self.admission_file.exists() else {}),
+            # Flags besides, as {"feature-gates": "X=true"}; likewise.
+            **(json.loads(self.flags_file.read_text()) if self.flags_file.exists() else {}),
         }
 
     def _controller_manager(self) -> dict[str, object]:
