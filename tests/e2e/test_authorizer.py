@@ -381,6 +381,7 @@ def test_the_script_takes_nothing_that_the_operator_does_not_write(cluster: Clus
             assert {file.name: file.read_text() for file in folder.iterdir()} == before, how
     finally:
         cluster.start_operator()
+    waiting.until(lambda: cluster.api.get(url)["data"] == data, "the operator was to put the files right", timeout=30)
 
 
 def test_the_page_shows_how_to_see_that_it_is_in_force(cluster: Cluster, authorization: Authorization, tmp_path: Path) -> None:
