@@ -6,7 +6,7 @@ import pytest
 
 from countersign.domain.resources import ApprovalRules, Mode, ProtectFrom, Registration
 from countersign.wire.resources import parse_environment
-from tests.chart.rendering import NAMED, Chart
+from tests.chart.rendering import NAMED, Chart, Refused
 
 
 def default(chart: Chart, **values: Any) -> dict[str, Any]:
@@ -30,6 +30,15 @@ def test_registration_is_the_operators_unless_the_installer_closes_it(chart: Cha
     """Helm applies what it renders: were the field there, the next upgrade would try to open what the operator has closed."""
     assert "registration" not in default(chart)["spec"]
     assert parse_environment(default(chart, registration="Closed")).registration is Registration.CLOSED
+
+
+def test_it_only_reports_who_could_be_somebody_else_unless_told_to_widen(chart: Chart) -> None:
+    """Left out where it is the default: the CRD of the release before does not know the field."""
+    assert "whenAgentsCanImpersonate" not in default(chart)["spec"]
+    assert not parse_environment(default(chart)).widens
+    assert parse_environment(default(chart, whenAgentsCanImpersonate="Widen")).widens
+    with pytest.raises(Refused, match="whenAgentsCanImpersonate"):
+        default(chart, whenAgentsCanImpersonate="Maybe")
 
 
 def test_own_work_can_be_left_out(chart: Chart) -> None:

@@ -25,6 +25,7 @@ from countersign.domain.resources import (
     Target,
     WhenImpersonated,
 )
+from countersign.domain.selfcheck import check_environment
 from countersign.domain.snapshot import Snapshot
 from countersign.service.opening import draft_request
 from tests.support.objects import HOUR, KIRO, NOW, account, approval, environment, identity, namespace, person, snapshot, user
@@ -230,3 +231,22 @@ def test_a_namespace_in_it_is_marked_as_held_back_from_everyone() -> None:
     here = namespace("payments")
     assert level_of(here, [PLAIN]) == "Agents"
     assert level_of(here, [PLAIN, WIDE]) == "Everyone"
+
+
+# --- what is said when it is chosen ---------------------------------------------------------------
+
+
+def test_a_warning_says_what_it_means_for_people() -> None:
+    people = [person("alice"), BOB, person("carol")]
+    found = check_environment(WIDE, snapshot(ROGUE, MINTER, *people), closed=True, now=NOW)
+    assert found.errors == ()
+    assert "any user (rogue)" in found.warnings[0]
+    assert len(found.warnings) == 1, "bob and carol can sign for each other"
+    few = check_environment(WIDE, snapshot(ROGUE, *people[:2]), closed=True, now=NOW)
+    assert "Without the sponsors of those agents 1 people could sign" in few.warnings[1]
+
+
+def test_no_warning_where_it_changes_nothing() -> None:
+    people = [person("alice"), BOB, person("carol")]
+    assert check_environment(WIDE, snapshot(HARMLESS, MINTER, *people), closed=True, now=NOW).warnings == ()
+    assert check_environment(PLAIN, snapshot(ROGUE, *people), closed=True, now=NOW).warnings == ()

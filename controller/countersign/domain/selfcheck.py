@@ -90,7 +90,25 @@ def check_environment(new: ProtectedEnvironment, snapshot: Snapshot, *, closed: 
         for kind in new.resources
         if kind in BUILT_IN or kind.group == GROUP
     )
+    if new.widens:
+        warnings.extend(_widening_warnings(new, snapshot, people))
     return Findings(tuple(errors), tuple(warnings))
+
+
+def _widening_warnings(new: ProtectedEnvironment, snapshot: Snapshot, people: tuple[str, ...]) -> Iterator[str]:
+    """What it means for people that every agent's reach counts (docs/posture.md)."""
+    broad = [identity for _, identity in sorted(snapshot.identities.items()) if "*" in identity.could_become.users]
+    if not broad:
+        return
+    names = ", ".join(identity.meta.name for identity in broad[:3]) + (f" and {len(broad) - 3} more" if len(broad) > 3 else "")  # noqa: PLR2004  # three are enough to see whose
+    yield f"Agents could act as any user ({names}): every human is held back here as they are, until those rights are taken away."
+    barred = {sponsor for identity in broad for sponsor in identity.sponsors}
+    free = [name for name in people if not barred & {name, *snapshot.reviewers[name].usernames}]
+    if len(free) <= new.approvals.required:
+        yield (
+            f"Without the sponsors of those agents {len(free)} people could sign here, and who asks is none of them: "
+            f"register more Reviewers, or take those rights away (kubectl get agentidentities {broad[0].meta.name} -o yaml)."
+        )
 
 
 def able_to_sign(environment: ProtectedEnvironment, snapshot: Snapshot, now: datetime) -> tuple[str, ...]:
