@@ -49,5 +49,5 @@ def _is_starved(stage: Stage) -> bool:
         return False
     api = stage.cluster.api_as(stage.story.webhook_account())
     with ThreadPoolExecutor(4) as pool:
-        answers = [pool.submit(api.request, "GET", path("services", namespace="default")) for _ in range(4)]
+        answers = [pool.submit(api.request, "GET", path("services", namespace="default"), None, {"timeout": "2s"}) for _ in range(4)]
         return any(answer.result().status == httpx.codes.TOO_MANY_REQUESTS for answer in answers)

@@ -590,6 +590,8 @@ class TestGuardsGuardEachOther:
         path = "customresourcedefinitions/status"
         assert refusals(ALL, Ask("system:apiserver", "UPDATE", path, object=old, old=old, group=CRDS)) == []
         assert refusals(ALL, Ask(ALICE, "UPDATE", path, object=new, old=old, group=CRDS))
+        for user in (ALICE, ADMIN, ROGUE):
+            assert refusals(ALL, Ask(user, "UPDATE", path, object=old, old=old, group=CRDS)), "conditions take a kind out of service"
 
     def test_our_api_has_no_other_server(self) -> None:
         tree, group = thing(f"v1alpha1.{GROUP}"), "apiregistration.k8s.io"

@@ -67,7 +67,7 @@ def self_policies(site: Site) -> list[Guard]:
                 f"The webhook configuration {CONFIGURATION} is kept by Countersign's operator. To remove Countersign, uninstall its Helm release.",
             ),
             refusal(
-                some(negated(definition), by_operator, every(has_subresource("status"), keeps_owners())),
+                some(negated(definition), by_operator, every(has_subresource("status"), by_server)),
                 "Countersign's CustomResourceDefinitions are kept by its operator: deleting one would delete every signature. Uninstall the Helm release first.",
             ),
             refusal(
