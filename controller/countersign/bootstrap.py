@@ -58,29 +58,9 @@ async def open_cluster(environment: Mapping[str, str]) -> AsyncGenerator[tuple["
     found = api_of(environment)
     api: KubernetesApi | PersonalApi
     if found is None:
-        from countersign.adapters.person import PersonalApi  # noqa: PLC0415  # with YAML and more, of which the webhook needs nothing
-
         from countersign.adapters import person  # noqa: PLC0415  # with YAML and more, of which the webhook needs nothing
 
         api = await person.PersonalApi.open()
-    else:
-        server, ca_file, token_file = found
-        api = KubernetesApi(server=server, ca_file=ca_file, token_file=token_file, user_agent=f"countersign-posture/{VERSION}")
-    try:
-        yield api, ApiAccess(api)
-    finally:
-        await api.close()
-
-
-@asynccontextmanager
-async def open_cluster(environment: Mapping[str, str]) -> AsyncGenerator[tuple[Reader, ApiAccess], None]:
-    """The API for a person's command: by COUNTERSIGN_API_SERVER and its like, or in a pod; else by the kubeconfig. Raises ApiError."""
-    found = api_of(environment)
-    api: KubernetesApi | PersonalApi
-    if found is None:
-        from countersign.adapters.person import PersonalApi  # noqa: PLC0415  # with YAML and more, of which the webhook needs nothing
-
-        api = await PersonalApi.open()
     else:
         server, ca_file, token_file = found
         api = KubernetesApi(server=server, ca_file=ca_file, token_file=token_file, user_agent=f"countersign-posture/{VERSION}")
