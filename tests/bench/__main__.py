@@ -16,7 +16,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import oncluster
+from tests.bench import oncluster, tamper
 from tests.bench.measuring import BenchError, Cell, Lab, Sample, Server, open_files
 from tests.bench.oncluster import Replica
 from tests.bench.reviews import Review, reviews
@@ -40,6 +40,8 @@ TITLES = {
 
 
 def main() -> int:
+    if sys.argv[1:] == ["tamper"]:
+        return tamper.main()
     progress = Progress(sys.stderr)
     open_files()
     bodies = reviews()

@@ -6,6 +6,7 @@ import json
 import ssl
 import tempfile
 import urllib.parse
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -171,6 +172,16 @@ class Api:
 
     def delete(self, url: str, body: dict[str, Any] | None = None, **params: Any) -> dict[str, Any]:
         return self._demand("DELETE", url, body, params)
+
+    def watch(self, url: str, version: str) -> Iterator[dict[str, Any]]:
+        """The events after a version, until the connection ends.
+
+        Raises:
+            httpx.HTTPError
+        """
+        with self._client.stream("GET", url, params={"watch": "true", "resourceVersion": version}) as response:
+            for line in response.iter_lines():
+                yield json.loads(line)
 
     def exists(self, url: str) -> bool:
         answer = self.request("GET", url)

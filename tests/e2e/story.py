@@ -315,7 +315,11 @@ class Story:
 
     def webhook_account(self) -> str:
         """The user whose token is the webhook's own: what somebody holds who has broken into its pod."""
-        return self.cluster.new_service_account("countersign-webhook", namespace=chart.NAMESPACE)
+        return self.account("countersign-webhook")
+
+    def account(self, name: str) -> str:
+        """The same for another account of ours."""
+        return self.cluster.new_service_account(name, namespace=chart.NAMESPACE)
 
 
 def manifest(kind: str, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,20 +11,23 @@ import pytest
 from tests.controlplane.api import path
 from tests.controlplane.cluster import Cluster
 from tests.e2e._faults import (
+    ADMIN,
     GUARDS,
+    TEAM,
     Json,
     allowed,
     decision_of,
     delete_namespace,
+    environment,
     guards,
     held,
     is_about,
     is_allowed,
+    kept,
     make_namespace,
     manifest,
     message,
     patch,
-    patched,
     unique,
     until,
     wait_gone,
@@ -62,8 +65,9 @@ def condition(cluster: Cluster) -> Json:
 
 
 def test_people_go_on_without_signatures_and_everybody_hears_of_it(cluster: Cluster, short: None) -> None:
-    with patched(cluster.api, DEFAULT, {"protectFrom": "People"}):
-        name = make_namespace(cluster, "stuck")
+    team = unique("people")
+    with kept(cluster.api, path("protectedenvironments"), environment(team, team, "People", **{"except": [ADMIN]})):
+        name = make_namespace(cluster, "stuck", {TEAM: team})
         until(lambda: not is_allowed(delete_namespace(cluster, "alice", name, dry_run=True)), "people were to be held")
         held(delete_namespace(cluster, "alice", name))
 
@@ -79,7 +83,7 @@ def test_people_go_on_without_signatures_and_everybody_hears_of_it(cluster: Clus
         wait_gone(cluster.api, path("namespaces", name))
 
         # The agent goes on waiting.
-        other = make_namespace(cluster, "other")
+        other = make_namespace(cluster, "other", {TEAM: team})
         held(delete_namespace(cluster, "kiro", other))
 
         # Told by condition, metric, log, records, Events, and in the decision itself.
@@ -87,7 +91,10 @@ def test_people_go_on_without_signatures_and_everybody_hears_of_it(cluster: Clus
         assert ALICE in condition(cluster)["message"]
         assert "countersign_glass_broken 1.0" in cluster.operator_metrics()
         assert "GlassBroken" in cluster.log("operator")
-        reasons = lambda: {event["reason"] for event in cluster.api.list(path("events", namespace="default"))}  # noqa: E731  # used in one place
+
+        def reasons() -> set[str]:
+            return {event["reason"] for event in cluster.api.list(path("events", namespace="default"))}
+
         until(lambda: {"GlassAnnounced", "GlassBroken"} <= reasons(), "Events were to be written")
         record = decision_of(
             cluster, "the deletion", lambda each: is_about(each, "namespaces", name) and each["decision"] == "Allow" and not each["dryRun"]

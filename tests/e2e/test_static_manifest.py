@@ -16,7 +16,7 @@ from tests.controlplane.chart import NAMESPACE
 from tests.controlplane.cluster import Cluster
 from tests.controlplane.paths import ROOT
 from tests.e2e import _faults
-from tests.e2e._faults import helm, left_behind, local, manifest, message, reinstall, uninstall, unique, until
+from tests.e2e._faults import Json, helm, left_behind, local, manifest, message, reinstall, uninstall, unique, until
 
 pytestmark = pytest.mark.local_only(reason="files and flags of the API server itself")
 
@@ -86,7 +86,7 @@ def static(cluster: Cluster) -> Iterator[None]:
 def test_nobody_changes_or_deletes_a_guard(cluster: Cluster, static: None, what: str, user: str) -> None:
     api, url = cluster.api_as(user), OURS[what]
     before = cluster.api.get(url)
-    weaker = {"webhooks": []} if what == "the webhooks" else {"metadata": {"labels": {"a": "b"}}}
+    weaker: Json = {"webhooks": []} if what == "the webhooks" else {"metadata": {"labels": {"a": "b"}}}
     attempts = [
         api.request("PATCH", url, weaker, None, "application/merge-patch+json"),
         api.request("PUT", url, before | {"metadata": {**before["metadata"], "labels": {}}}),

@@ -113,7 +113,10 @@ def test_what_is_deleted_comes_back_and_everybody_hears_of_it(cluster: Cluster) 
     assert "ValidatingAdmissionPolicyBinding/countersign-records" in condition["message"]
     assert f"TAMPERING {incident}" in cluster.log("operator")
     events = path("events", namespace="default")
-    told = lambda: [event for event in cluster.api.list(events) if incident in event.get("message", "")]  # noqa: E731  # used twice, here
+
+    def told() -> list[Json]:
+        return [event for event in cluster.api.list(events) if incident in event.get("message", "")]
+
     until(lambda: bool(told()), "an Event was to be written")
     (event,) = told()
     assert (event["reason"], event["type"], event["involvedObject"]["name"]) == ("GuardRepaired", "Warning", "countersign-records")
