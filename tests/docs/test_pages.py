@@ -95,9 +95,11 @@ def test_our_kinds_and_roles_exist(each: Page) -> None:
     kinds = set(re.findall(r"\b([a-z]+)\.kube-countersign\.dev\b", each.text)) - {"0"}
     names = [yaml.safe_load(file.read_text())["spec"]["names"] for file in (ROOT / "charts/countersign/crds").glob("*.yaml")]
     assert kinds <= {name[number] for name in names for number in ("plural", "singular")}
-    granted = (ROOT / "charts/countersign/templates").glob("rbac-*.yaml")
-    roles = set(re.findall(r"^  name: (countersign-[a-z-]+)$", "".join(file.read_text() for file in granted), re.MULTILINE))
-    assert {text for text in each.inline_code() if re.fullmatch(r"countersign-[a-z-]+", text)} <= roles
+    made = (ROOT / "charts/countersign/templates").glob("*.yaml")
+    there = set(re.findall(r"^\s*name: (countersign-[a-z-]+)$", "".join(file.read_text() for file in made), re.MULTILINE))
+    guards = (ROOT / "controller/countersign/wire/guards").glob("*.py")
+    there |= set(re.findall(r'"(countersign-[a-z-]+)"', "".join(file.read_text() for file in guards)))
+    assert {text for text in each.inline_code() if re.fullmatch(r"countersign-[a-z-]+", text)} <= there
 
 
 @_EACH_PAGE
