@@ -49,6 +49,7 @@ def build_api(settings: Settings, process: str) -> KubernetesApi:
         ca_file=settings.api_ca_file,
         token_file=settings.token_file,
         user_agent=f"countersign-{process}/{VERSION}",
+        clock=SystemClock(),
     )
 
 
@@ -78,9 +79,15 @@ def build_webhook(settings: Settings) -> Webhook:
     watches = Watches(api, store, clock, plurals=store.plurals(), stale_after=settings.stale_after.total_seconds())
     metrics = PrometheusMetrics(version=VERSION)
     metrics.gauge("countersign_state_age_seconds", "Seconds since each kind was last heard of.", "resource", watches.ages)
+    metrics.gauge(
+        "countersign_clock_ahead_seconds",
+        "How far this process's clock is ahead of another's.",
+        "of",
+        lambda: {"kube-apiserver": api.clock_ahead.total_seconds()},
+    )
     outside = Outside(
         state=watches,
-        live=ApiLiveLook(api, watches.snapshot),
+        live=ApiLiveLook(api, watches.snapshot, clock_ahead=lambda: api.clock_ahead),
         clock=clock,
         log=StreamDecisionLog(replica=settings.replica, version=VERSION, clock=clock),
         metrics=metrics,

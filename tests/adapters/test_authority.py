@@ -155,3 +155,18 @@ async def test_the_secret_goes_with_the_charts_role(api: MemoryApi, clock: HandC
 async def test_none_is_made_while_the_chart_is_uninstalled(api: MemoryApi, clock: HandClock) -> None:
     assert await authority(api, clock, owner="").ensure() == b""
     assert api.writes() == []
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=-3), timedelta(days=-400), timedelta(days=300), timedelta(days=4000)])
+async def test_a_clock_that_is_set_and_set_right_again(api: MemoryApi, clock: HandClock, step: timedelta) -> None:
+    """At each moment what is served is valid by the clock that it was made by, and signed by the authority beside it."""
+    right = authority(api, clock)
+    await right.ensure()
+    for move in (step, -step):
+        clock.forward(move)
+        bundle = await right.ensure()
+        assert await right.ensure() == bundle, "no endless renewing"
+        serving, issuer = leaf(api), x509.load_pem_x509_certificate(bundle)
+        assert serving.not_valid_before_utc <= clock.now() < serving.not_valid_after_utc
+        assert issuer.not_valid_before_utc <= clock.now() < issuer.not_valid_after_utc
+        serving.verify_directly_issued_by(issuer)

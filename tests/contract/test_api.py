@@ -3,12 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from countersign.adapters.api import KubernetesApi
+from countersign.adapters.clock import SystemClock
 from countersign.adapters.live import ApiLiveLook
 from countersign.adapters.requests import ApiRequests
 from countersign.adapters.store import ClusterStore
@@ -26,6 +28,19 @@ from tests.support.world import Json, World
 
 NAMESPACES = "/api/v1/namespaces"
 SPACE = Target("", "v1", "namespaces", "payments")
+
+
+@dataclass(frozen=True)
+class OffClock:
+    """The system's, and somebody has set it."""
+
+    off: timedelta
+
+    def now(self) -> datetime:
+        return SystemClock().now() + self.off
+
+    def monotonic(self) -> float:
+        return SystemClock().monotonic()
 
 
 def status(code: int, reason: str = "Any") -> Json:
@@ -165,6 +180,36 @@ async def test_a_sound_look(look: ApiLiveLook, server: SimulatedApi) -> None:
     assert all("resourceVersion" not in asked.query for asked in server.asked), "a consistent read names no version"
     settings = [asked for asked in server.asked if asked.path.endswith(("/reviewers", "/agentidentities", "/protectedenvironments"))]
     assert all("PartialObjectMetadataList" in asked.headers["Accept"] for asked in settings)
+
+
+@pytest.mark.parametrize(("off", "sentence"), [
+    (timedelta(minutes=4), ""), (timedelta(minutes=-4), ""),
+    (timedelta(minutes=6), "ahead of"), (timedelta(minutes=-6), "behind"), (timedelta(hours=-30), "behind"),
+])  # fmt: skip
+async def test_a_clock_that_was_set_refuses(server: SimulatedApi, world: World, off: timedelta, sentence: str) -> None:
+    """Expiry and windows are by our clock, signatures' times by the API server's, which says what it is with every answer."""
+    world.create("namespaces", "payments")
+    api = KubernetesApi(server=server.url, ca_file=server.ca_file, token_file=server.token_file, user_agent="x", clock=OffClock(off))
+    look = ApiLiveLook(api, world.snapshot, clock_ahead=lambda: api.clock_ahead)
+    try:
+        assert (await look.look(ASKED, timeout=5)).namespace is not None
+        assert not sentence
+    except UnableError as error:
+        assert sentence
+        assert f" s {sentence} the API server's" in str(error)  # noqa: PT017  # both ends are looked at
+    finally:
+        await api.close()
+    assert abs(api.clock_ahead - off) < timedelta(seconds=3)
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Sun, 22 Nov 2026 25:61:00 GMT", "Sun, 22 Nov 2026 12:00:00 -0000"])
+async def test_a_date_that_is_none_says_nothing(server: SimulatedApi, date: str) -> None:
+    api = KubernetesApi(
+        server=server.url, ca_file=server.ca_file, token_file=server.token_file, user_agent="x", clock=OffClock(timedelta())
+    )
+    api._compare_clocks(date)
+    assert api.clock_ahead == timedelta()
+    await api.close()
 
 
 async def test_more_approvals_than_can_be_looked_at_refuse(look: ApiLiveLook, server: SimulatedApi, world: World) -> None:

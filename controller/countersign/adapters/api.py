@@ -7,6 +7,8 @@ Only its transport is used: its models refuse fields that they do not know, whic
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Mapping
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -16,7 +18,7 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
 from countersign.domain.document import JsonObject, parse, text
-from countersign.service.ports import ApiError, ConflictError, GoneError, NotFoundError
+from countersign.service.ports import ApiError, Clock, ConflictError, GoneError, NotFoundError
 
 _TOKEN_AGE: Final = 10.0  # seconds; the kubelet renews a token long before it ends
 _NOT_FOUND, _CONFLICT, _GONE = 404, 409, 410
@@ -26,7 +28,7 @@ _ERRORS: Final[Mapping[int, type[ApiError]]] = {_NOT_FOUND: NotFoundError, _CONF
 class KubernetesApi:
     """The `Api` port. One instance per process; `close` it at the end."""
 
-    def __init__(self, *, server: str, ca_file: Path, token_file: Path, user_agent: str) -> None:
+    def __init__(self, *, server: str, ca_file: Path, token_file: Path, user_agent: str, clock: Clock | None = None) -> None:
         configuration = Configuration(host=server, ssl_ca_cert=str(ca_file))
         configuration.retries = None
         # The generated client trusts HTTPS_PROXY and ~/.netrc by default; what the API server says decides, so nobody stands in between.
@@ -37,6 +39,9 @@ class KubernetesApi:
         self._token = ""
         self._token_read = float("-inf")
         self._user_agent = user_agent
+        self._clock = clock
+        self.clock_ahead = timedelta()
+        """How far our clock is ahead of the API server's, by its last answer (HTTP's Date, whole seconds)."""
 
     async def close(self) -> None:
         await self._rest.close()
@@ -116,12 +121,21 @@ class KubernetesApi:
         except (aiohttp.ClientError, TimeoutError, ssl.SSLError, OSError) as error:
             raise ApiError(0, f"{method} {path}: the API server is out of reach ({error!r}).") from error
         response: aiohttp.ClientResponse = answer.response
+        self._compare_clocks(response.headers.get("Date", ""))
         if not response.ok:
             try:
                 raise _refused(response.status, await response.read())
             finally:
                 response.release()
         return response
+
+    def _compare_clocks(self, date: str) -> None:
+        if self._clock is None or not date:
+            return
+        try:
+            self.clock_ahead = self._clock.now() - parsedate_to_datetime(date)
+        except (ValueError, TypeError):  # TypeError: a date without a zone
+            return
 
     async def _fresh_token(self) -> str:
         now = asyncio.get_running_loop().time()

@@ -6,6 +6,7 @@ Reviewers, identities and environments are listed as metadata; what is unchanged
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -25,6 +26,7 @@ from countersign.wire.lists import listed
 _METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _MOST_LISTED: Final = 2 * MOST_APPROVALS  # creation stops adding to them at half of that
 _OURS: Final = f"/apis/{GROUP}/{VERSION}"
+_APART: Final = timedelta(minutes=5)
 
 T = TypeVar("T")
 
@@ -43,9 +45,11 @@ _ENVIRONMENTS: Final = _Kind("protectedenvironments", wire.parse_environment)
 class ApiLiveLook:
     """The `LiveLook` port over the API; `memory` is the watch-fed view that unchanged objects are taken from."""
 
-    def __init__(self, api: Api, memory: Callable[[], Snapshot]) -> None:
+    def __init__(self, api: Api, memory: Callable[[], Snapshot], *, clock_ahead: Callable[[], timedelta] = timedelta) -> None:
+        """`clock_ahead`: how far our clock is ahead of the API server's (negative: behind), by its last answer."""
         self._api = api
         self._memory = memory
+        self._clock_ahead = clock_ahead
 
     async def look(self, question: Question, *, timeout: float) -> Look:
         """Raises UnableError where any read fails."""
@@ -71,6 +75,7 @@ class ApiLiveLook:
             namespace = tasks.create_task(self._namespace(question.namespace, timeout))
             losses = tasks.create_task(self.losses(question.losses, timeout=timeout) if question.losses else _nothing())
             records = tasks.create_task(self._records(timeout)) if question.all_requests else None
+        self._check_clock()
         live = namespace.result()
         snapshot = Snapshot(
             cluster=known.cluster,
@@ -85,6 +90,13 @@ class ApiLiveLook:
             namespaces=_with_namespace(known.namespaces, question.namespace, live),
         )
         return Look(snapshot, live, losses.result())
+
+    def _check_clock(self) -> None:
+        """Expiry and windows are by our clock, signatures' times by the API server's. Raises UnableError."""
+        ahead = self._clock_ahead()
+        if abs(ahead) > _APART:
+            which = "ahead of" if ahead > timedelta() else "behind"
+            raise UnableError(f"its node's clock is {abs(ahead).total_seconds():.0f} s {which} the API server's; set it right (NTP).")
 
     async def losses(self, target: Target, *, timeout: float) -> Losses:
         """Raises UnableError."""
