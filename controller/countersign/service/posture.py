@@ -95,6 +95,7 @@ class Postures:
         self._rbac: tuple[int, Rbac] | None = None
         self._asked: dict[str, _Asked] = {}
         self._waiting: set[str] = set()
+        self._last: dict[str, Posture] = {}
         self._generations: dict[tuple[str, str], int] = {}
 
     def wake(self) -> None:
@@ -144,9 +145,10 @@ class Postures:
                 found[identity.meta.name] = posture
                 await self._tell(identity, posture)
         self._asked = {name: asked for name, asked in self._asked.items() if name in snapshot.identities}
+        self._last = {name: posture for name, posture in (self._last | found).items() if name in snapshot.identities}
         self._told.meter.postures(
-            {name: [opening.way.value for opening in posture.open] for name, posture in found.items()},
-            {name: posture.held for name, posture in found.items()},
+            {name: [opening.way.value for opening in posture.open] for name, posture in self._last.items()},
+            {name: posture.held for name, posture in self._last.items()},
         )
         return found
 
