@@ -324,7 +324,11 @@ class Stage:
 
 def one_line(text: str) -> str:
     """The line that stands alone, without the API server's words before it, kubectl's habit of the first line."""
-    for start in (r'.*admission webhook "[^"]+" denied the request: ', r".*(?=ValidatingAdmissionPolicy 'countersign-)"):
+    for start in (
+        r'.*admission webhook "[^"]+" denied the request: ',
+        r".*(?=ValidatingAdmissionPolicy 'countersign-)",
+        r".*(?=countersign authorizer: )",
+    ):
         text = re.sub(start, "", text, count=1, flags=re.DOTALL)
     return text.strip().split("\n", 1)[0]
 
