@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import yaml
@@ -16,7 +17,7 @@ from tests.controlplane.chart import NAMESPACE
 from tests.controlplane.cluster import Cluster
 from tests.controlplane.paths import ROOT
 from tests.e2e import _faults
-from tests.e2e._faults import Json, helm, left_behind, local, manifest, message, reinstall, uninstall, unique, until
+from tests.e2e._faults import Json, delete_namespace, helm, left_behind, local, manifest, message, reinstall, uninstall, unique, until
 
 pytestmark = pytest.mark.local_only(reason="files and flags of the API server itself")
 
@@ -109,7 +110,9 @@ def test_nor_makes_one_of_our_name(cluster: Cluster, static: None) -> None:
 
 
 def test_the_operator_goes_on_with_its_work_and_everybody_else_with_theirs(cluster: Cluster, static: None) -> None:
-    agent = cluster.new_agent(unique("newcomer"))  # written into every guard, or this would not return
+    agent = cluster.new_agent(unique("newcomer"), in_force=False)
+    asking = partial(delete_namespace, cluster, agent, "agents", dry_run=True)
+    until(lambda: not asking().ok, "the operator was to write it into the guards", timeout=60)
     cluster.api.delete(path("agentidentities", agent))
     name = unique("somebodys")
     body = manifest(
