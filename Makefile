@@ -11,16 +11,22 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 # Called with PYTEST_ARGS='-k name -x' and the like.
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
-STAGES := lint types imports unit e2e
+# As many processes as cores; PYTEST_ARGS='-n 0' for one that a debugger can stop in.
+UNIT := $(PY) -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
+# Those joined by + run side by side: they mostly wait, each for a control plane of its own. Two kind clusters would be too much for two cores.
+STAGES := lint types imports unit fuzz $(if $(filter kind,$(CLUSTER)),e2e jailbreak,e2e+jailbreak)
+# Seconds, for all targets together; `make test` fuzzes for TEST_SECONDS.
+SECONDS ?= 60
+TEST_SECONDS := 20
 # Named by what they are not, so that no new suite is forgotten.
 ON_A_CLUSTER := tests/e2e tests/jailbreak tests/docs/test_commands.py
 CRDS := charts/countersign/crds
 STATIC := charts/countersign/files/static-manifest.yaml
 
-.PHONY: help venv generate lint format types imports unit e2e jailbreak test up down logs demo bench
+.PHONY: help venv generate lint format types imports unit fuzz e2e jailbreak conformance test up down logs demo bench
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  up, down, e2e, jailbreak, test and demo take CLUSTER=local (the default) or CLUSTER=kind."
 
@@ -60,26 +66,24 @@ imports: venv ## Which layer may import which
 	$(VENV)/bin/lint-imports
 
 unit: venv ## Everything that needs no cluster
-	$(PYTEST) tests $(addprefix --ignore=,$(ON_A_CLUSTER))
+	$(UNIT) tests $(addprefix --ignore=,$(ON_A_CLUSTER))
+
+fuzz: venv ## Chance against the core and the readers; SECONDS=60 for all of them
+	$(PY) -m tests.fuzz --seconds $(if $(IN_TEST),$(TEST_SECONDS),$(SECONDS))
 
 # A cluster of its own, so that the one you play with is left alone.
 e2e: venv ## The main job and its edges, on a real cluster
-	COUNTERSIGN_STATE=.cluster-e2e $(PYTEST) $(wildcard $(ON_A_CLUSTER))
+	COUNTERSIGN_STATE=.cluster-e2e $(PYTEST) $(filter-out tests/jailbreak,$(ON_A_CLUSTER))
 
 # KUBECONFIG is passed on under another name: no other suite may ever touch the cluster that it names.
 jailbreak: venv ## Each attack with and without its guard; KUBECONFIG=FILE: against your own cluster
 	COUNTERSIGN_STATE=.cluster-jailbreak JAILBREAK_KUBECONFIG="$(KUBECONFIG)" $(PYTEST) -q tests/jailbreak
 
-test: venv ## lint types imports unit e2e, and a summary
-	@summary=; failed=; \
-	for stage in $(STAGES); do \
-		echo "== $$stage"; begun=$$(date +%s); \
-		if $(MAKE) --no-print-directory $$stage; then result=passed; else result=FAILED; failed="$$failed $$stage"; fi; \
-		summary="$$summary$$(printf '  %-8s %s in %s s' $$stage $$result $$(($$(date +%s) - begun)))\n"; \
-	done; \
-	echo; printf "$$summary"; \
-	if [ -n "$$failed" ]; then echo "make test (CLUSTER=$(CLUSTER)) FAILED:$$failed"; exit 1; fi; \
-	echo "make test (CLUSTER=$(CLUSTER)) passed"
+conformance: venv ## Kubernetes' own tests, with and without; CONFORMANCE='standard/Agents …' for some of it
+	$(PY) -m tests.conformance $(CONFORMANCE)
+
+test: venv ## All stages of CI and a summary: lint types imports unit fuzz e2e jailbreak
+	@IN_TEST=yes $(PY) -m tests.stages $(STAGES)
 
 up: venv ## A cluster with Countersign, for you to play with
 	@$(PY) -m tests.controlplane up

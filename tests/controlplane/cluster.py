@@ -347,7 +347,9 @@ def running_cluster(kind: str | None = None) -> Iterator[Cluster]:
 
 
 def _keep_logs(cluster: Cluster) -> None:
-    target = ROOT / "build" / f"logs-{cluster.kind}"
+    # Suites run side by side: each keeps its own.
+    suite = cluster.paths.state.name.removeprefix(".cluster").removeprefix("-e2e")
+    target = ROOT / "build" / f"logs-{cluster.kind}{suite}"
     shutil.rmtree(target, ignore_errors=True)
     with contextlib.suppress(HarnessError):
         cluster.collect_logs()

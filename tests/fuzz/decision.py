@@ -1,5 +1,6 @@
-"""`python -m tests.fuzz.decision SECONDS`: random lives until the time is up or one shows a fault. One JSON line at the end tells how it went."""
+"""`python -m tests.fuzz.decision SECONDS [--most LIVES]`: random lives until the time is up or one shows a fault; one JSON line at the end."""
 
+import argparse
 import json
 import sys
 import time
@@ -19,7 +20,7 @@ MUST_BE_SEEN: Final = ("Approved", "CoveredByNamespace", "Excepted", "NotHeld", 
 """In a run of more than a minute. A fuzzer that is never let through has shown nothing."""
 
 
-def run(seconds: float, *, phases: Iterable[Phase]) -> tuple[int, str]:
+def run(seconds: float, most: float, *, phases: Iterable[Phase]) -> tuple[int, str]:
     """How many lives, and the fault."""
     lives, begun = 0, time.monotonic()
     told = begun
@@ -31,7 +32,7 @@ def run(seconds: float, *, phases: Iterable[Phase]) -> tuple[int, str]:
         phases=tuple(phases),
         suppress_health_check=list(HealthCheck),
     )
-    while time.monotonic() < begun + seconds:
+    while time.monotonic() < begun + seconds and lives < most:
         try:
             run_state_machine_as_test(Life, settings=chosen)
         except Exception:  # noqa: BLE001  # whatever a life ends with is the finding
@@ -44,9 +45,15 @@ def run(seconds: float, *, phases: Iterable[Phase]) -> tuple[int, str]:
 
 
 def main() -> int:
-    seconds = float(sys.argv[1])
-    quick = "--quick" in sys.argv
-    lives, fault = run(seconds, phases=[Phase.generate] if quick else [Phase.generate, Phase.shrink])
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.decision", description=__doc__)
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("--most", type=float, default=float("inf"), help="lives")
+    parser.add_argument(
+        "--quick", action="store_true", help="whether there is a fault is all that is asked: do not look for its shortest story"
+    )
+    arguments = parser.parse_args()
+    seconds, quick = arguments.seconds, arguments.quick
+    lives, fault = run(seconds, arguments.most, phases=[Phase.generate] if quick else [Phase.generate, Phase.shrink])
     missing = [reason for reason in MUST_BE_SEEN if seconds > 60 and not asking.seen[reason] and not fault]
     if missing:
         fault = f"the lives never came to {', '.join(missing)}: they show less than they should"

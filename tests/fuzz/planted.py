@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 120
+LIVES, SECONDS = 3000, 1800
+"""A fault is missed after so many lives; the seconds are for a machine that does not get there."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ FAULTS = (
     Planted(
         "own work, whoever made it",
         "domain/protect.py",
-        "        and deletion.annotations.get(ANNOTATION_CREATED_BY) == user.username\n",
+        "        and annotations.get(ANNOTATION_CREATED_BY) == user.username\n",
         "",
     ),
     Planted(
@@ -135,7 +136,7 @@ FAULTS = (
 )
 
 
-def hunt(fault: Planted, seconds: float) -> tuple[bool, float, int]:
+def hunt(fault: Planted) -> tuple[bool, float, int]:
     """Whether it was found, after how many seconds and decisions."""
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "countersign"
@@ -149,7 +150,7 @@ def hunt(fault: Planted, seconds: float) -> tuple[bool, float, int]:
         file.write_text(text.replace(fault.old, fault.new))
         begun = time.monotonic()
         answer = subprocess.run(
-            [sys.executable, "-m", "tests.fuzz.decision", str(seconds), "--quick"],
+            [sys.executable, "-m", "tests.fuzz.decision", str(SECONDS), "--quick", "--most", str(LIVES)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": f"{folder}:{ROOT}"},
             capture_output=True,
@@ -167,7 +168,7 @@ def main() -> int:
     wanted = [fault for fault in FAULTS if not sys.argv[1:] or any(word in fault.what for word in sys.argv[1:])]
     missed = []
     for fault in wanted:
-        found, took, decisions = hunt(fault, SECONDS)
+        found, took, decisions = hunt(fault)
         print(f"  {'found ' if found else 'MISSED'} {took:6.1f} s {decisions:7} decisions  {fault.what}", flush=True)
         if not found:
             missed.append(fault.what)
