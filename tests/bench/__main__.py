@@ -148,7 +148,7 @@ def _save(cells: Sequence[Cell], replica: Replica | str, sizes: Mapping[str, flo
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        sys.exit(posture.main() if sys.argv[1:] == ["posture"] else main() | posture.main())
     except (BenchError, HarnessError) as error:
         print(f"The benchmark could not be run: {error}", file=sys.stderr)
         sys.exit(1)
