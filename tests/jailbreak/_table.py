@@ -47,9 +47,9 @@ class Row:
     def answer(self) -> str:
         if self.real.failed:
             return "OPEN"
-        if self.real.passed:
+        if self.real.passed and not self.real.not_run:
             return self.attack.answer.value
-        return "NOT RUN"
+        return "IN PART" if self.real.passed else "NOT RUN"
 
     @property
     def evidence(self) -> str:
@@ -84,8 +84,9 @@ class Table:
             runs.not_run.append(_reason(report))
         elif report.failed:
             runs.failed.append(_failure(report))
-        elif report.when == "teardown":
+        elif report.when == "call":
             runs.passed += 1
+        elif report.when == "teardown":
             # The stage writes its evidence down when it is torn down.
             runs.evidence += [line for key, value in report.user_properties if key == "evidence" for line in value]  # type: ignore[attr-defined]  # its own list
 
