@@ -141,21 +141,31 @@ def allows(grants: Iterable[Grant], request: Request) -> bool:
 
 def reaches(grants: Iterable[Grant], verb: str, group: str, resource: str, subresource: str = "") -> tuple[Reach, ...]:
     """Wherever the permission holds at all, for whichever objects."""
-    request = Request(verb, group, resource, subresource)
-    return tuple(Reach(grant.namespace, grant.rule.names, grant.binding) for grant in grants if _matches(grant.rule, request))
+    combined, of_everything = _spelt(resource, subresource)
+    return tuple(
+        [
+            Reach(grant.namespace, rule.names, grant.binding)
+            for grant in grants
+            if (combined in (rule := grant.rule).resources or ANY in rule.resources or of_everything in rule.resources)
+            and (verb in rule.verbs or ANY in rule.verbs)
+            and (group in rule.groups or ANY in rule.groups)
+        ]
+    )
 
 
 def _matches(rule: Rule, request: Request) -> bool:
-    """By verb, group and resource; `*/sub` is that subresource of everything."""
+    """By verb, group and resource."""
+    combined, of_everything = _spelt(request.resource, request.subresource)
     return (
         (request.verb in rule.verbs or ANY in rule.verbs)
         and (request.group in rule.groups or ANY in rule.groups)
-        and (
-            request.combined in rule.resources
-            or ANY in rule.resources
-            or (bool(request.subresource) and f"*/{request.subresource}" in rule.resources)
-        )
+        and (combined in rule.resources or ANY in rule.resources or of_everything in rule.resources)
     )
+
+
+def _spelt(resource: str, subresource: str) -> tuple[str, str]:
+    """As a rule may name it: `resource/sub`, or `*/sub`, which is that subresource of everything."""
+    return (f"{resource}/{subresource}", f"*/{subresource}") if subresource else (resource, resource)
 
 
 def _names(rule: Rule, name: str) -> bool:
