@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
+LANES: Final = 2
 TIME_TO_CLEAR_UP: Final = 60.0
 LOGS: Final = ROOT / "build" / "stages"
 
@@ -69,15 +70,20 @@ class Stage:
 
 
 def run_group(names: Sequence[str]) -> list[Ended]:
-    """Side by side."""
-    beside = f" (beside it, shown when it has ended: {', '.join(names[1:])})" if names[1:] else ""
+    """Side by side, at most `LANES` at once."""
+    beside = f" (beside it, shown when they have ended: {', '.join(names[1:])})" if names[1:] else ""
     print(f"== {names[0]}{beside}", flush=True)
-    stages = [Stage(name, hidden=place > 0) for place, name in enumerate(names)]
+    waiting, stages = list(names), [Stage(names[0], hidden=False)]
+    waiting.remove(names[0])
     try:
-        ended: list[Ended] = []
-        while len(ended) < len(stages):
-            time.sleep(0.2)
+        while True:
             ended = [found for stage in stages if (found := stage.poll()) is not None]
+            if waiting and len(stages) - len(ended) < LANES:
+                stages.append(Stage(waiting.pop(0), hidden=True))
+            elif len(ended) == len(names):
+                break
+            else:
+                time.sleep(0.2)
     finally:
         for stage in stages:
             stage.stop()

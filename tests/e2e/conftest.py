@@ -11,6 +11,7 @@ import pytest
 
 from tests.controlplane.cluster import Cluster, running_cluster
 from tests.controlplane.errors import HarnessError
+from tests.e2e import sharing
 from tests.e2e.people import People, register_everybody
 from tests.e2e.story import Story
 
@@ -19,6 +20,10 @@ _NOT_RUN = pytest.StashKey[dict[str, str]]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if share := os.environ.get("E2E_SHARE"):
+        kept = sharing.of(share, [item.path.name for item in items])
+        config.hook.pytest_deselected(items=[item for item in items if item.path.name not in kept])
+        items[:] = [item for item in items if item.path.name in kept]
     config.stash[_NOT_RUN] = {}
     if (os.environ.get("CLUSTER") or "local") == "local":
         return

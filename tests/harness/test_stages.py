@@ -35,8 +35,14 @@ def test_all_pass(capfd: pytest.CaptureFixture[str]) -> None:
 def test_side_by_side(capfd: pytest.CaptureFixture[str]) -> None:
     assert stages.main(["slow+quick"]) == 0
     said = capfd.readouterr().out
-    assert "beside it, shown when it has ended: quick" in said
+    assert "beside it, shown when they have ended: quick" in said
     assert said.index("== quick: what it printed") < said.index("output of quick")
+
+
+def test_two_at_a_time(capfd: pytest.CaptureFixture[str]) -> None:
+    assert stages.main(["one+slow+quick+two"]) == 0
+    said = capfd.readouterr().out
+    assert all(f"output of {name}" in said for name in ("one", "slow", "quick", "two"))
 
 
 def test_one_fails_and_all_run(capfd: pytest.CaptureFixture[str]) -> None:
