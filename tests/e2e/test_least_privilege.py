@@ -78,7 +78,6 @@ OF_THE_OPERATOR: Mapping[str, Call] = {
     "delete another's webhook": ("DELETE", path("validatingwebhookconfigurations", "cert-manager"), None),
     "delete another's policy": ("DELETE", path("validatingadmissionpolicies", "x"), None),
     "change another ClusterRole": ("PATCH", path("clusterroles", "view"), {"metadata": {"labels": {"x": "y"}}}),
-    "bind a ClusterRole": ("POST", path("clusterrolebindings"), BINDING),
     "delete a ServiceAccount": ("DELETE", path("serviceaccounts", "kiro", namespace="agents"), None),
 }
 REFUSED = [
