@@ -54,7 +54,7 @@ class Reply:
     @property
     def causes(self) -> dict[str, str]:
         causes = self.answer.body.get("details", {}).get("causes", [])
-        return {cause["reason"]: cause["message"] for cause in causes}
+        return {cause.get("reason", ""): cause.get("message", "") for cause in causes}
 
     @property
     def outcome(self) -> str:

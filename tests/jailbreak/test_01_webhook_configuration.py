@@ -7,11 +7,13 @@ import copy
 from typing import Any
 
 from tests.controlplane.api import path
-from tests.jailbreak._attack import GUARDS, Attack, Elsewhere, away
+from tests.jailbreak._attack import GUARDS, Attack, Elsewhere, away, policy
 from tests.jailbreak._stage import Stage
 
 # Dry runs on every cluster: it is what the other tests live by.
-ATTACK = Attack(number=1, title="Delete or weaken our webhook configuration", guards=away(GUARDS), elsewhere=Elsewhere.DRY_RUN)
+ATTACK = Attack(
+    number=1, title="Delete or weaken our webhook configuration", guards=away(GUARDS, policy("shadows")), elsewhere=Elsewhere.DRY_RUN
+)
 URL = path("validatingwebhookconfigurations", "countersign")
 
 

@@ -10,7 +10,7 @@ from tests.jailbreak._stage import Stage
 # The control is the standard profile. Dry runs on every cluster: it is what the other tests live by.
 ATTACK = Attack(number=51, title="Weaken or delete our admission policies", profile=Profile.HARDENED, elsewhere=Elsewhere.DRY_RUN)
 MERGE = "application/merge-patch+json"
-JAILED = "too many requests"
+JAILED = "Too many requests"
 
 
 def test_the_policy_that_guards_the_others(stage: Stage) -> None:
@@ -33,7 +33,7 @@ def test_all_at_once(stage: Stage) -> None:
 
 def test_a_mutating_policy_of_its_own(stage: Stage) -> None:
     """Which others would carry for it."""
-    patch = {"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}
+    patch = {"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'add', path: '/metadata/labels', value: {'a': 'b'}}]"}}
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["namespaces"]}
     spec = {"reinvocationPolicy": "Never", "matchConstraints": {"resourceRules": [rule]}, "mutations": [patch]}
     body = {"metadata": {"name": stage.name("helper")}, "spec": spec}
