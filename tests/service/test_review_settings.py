@@ -251,3 +251,12 @@ def test_what_is_not_ours_to_judge_is_refused(story: Story, who: UserInfo) -> No
         old: Json = {"metadata": {"name": "x", "uid": "u"}, "spec": {}}
         for operation in (Operation.UPDATE, Operation.DELETE):
             assert story.main.ask(story.world.review(who, operation, plural, "x", old=old, new=old)).reason is Reason.UNKNOWN
+
+
+def test_who_is_held_back_is_told_what_may_be_wrong_all_the_same(story: Story) -> None:
+    """The statement that people sign shows the name escaped; whoever asks reads why it is odd."""
+    story.change("protectedenvironments", "default", **CLOSED)
+    twin = reviewer_spec("twin", usernames=["b\u043eb@example.com"], keys=[])
+    answer = story.write("reviewers", "twin", twin, by=ADMIN)
+    assert answer.reason is Reason.PENDING
+    assert any("only by characters that look alike" in warning for warning in answer.warnings)

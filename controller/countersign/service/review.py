@@ -139,7 +139,7 @@ class Review:
                 case Withhold() as verdict:
                     answer = await self._withheld(request, judged, verdict, look, deadline)  # 4
                     if isinstance(answer, Answer):
-                        return answer
+                        return replace(answer, warnings=(*answer.warnings, *judged.findings.warnings))
                     judged, look = await self._look(request, judged, answer, deadline)
                 case Permit():
                     raise UnableError("an allow without a live look")
