@@ -35,6 +35,7 @@ GUARDS = ("countersign-guards", "countersign-guards-2")
 POLICIES, BINDINGS = path("validatingadmissionpolicies"), path("validatingadmissionpolicybindings")
 CONFIGURATION = path("validatingwebhookconfigurations", "countersign")
 OPEN = {"spec": {"validations": [{"expression": "true"}]}}
+_NUMBERS = itertools.count()
 MERGE = "application/merge-patch+json"
 
 
@@ -132,9 +133,9 @@ def _between(seen: Sequence[tuple[float, dict[str, Any]]], before: int, name: st
 
 def race(cluster: Cluster, road: str, rounds: int, tear: Callable[[Api], object], *, pause: float = 0.0) -> Race:
     configurations = namespaces = 0
-    agent, names = cluster.api_as("rogue"), itertools.count()
+    agent = cluster.api_as("rogue")
     for _ in range(rounds):
-        victim = f"race-{os.getpid()}-{next(names)}"
+        victim = f"race-{os.getpid()}-{next(_NUMBERS)}"
         cluster.api.create(path("namespaces"), {"metadata": {"name": victim}})
         with ThreadPoolExecutor(1) as pool:
             tearing = pool.submit(tear, agent)
