@@ -20,6 +20,7 @@ from countersign.domain.errors import UnableError
 from countersign.domain.resources import Target
 from countersign.domain.statement import act_of
 from countersign.service.ports import ApiError, ConflictError, GoneError, NotFoundError, Question
+from countersign.wire.errors import WireError
 from countersign.wire.resources import render_change_request
 from tests.support.contracts import ENVIRONMENT, AdaptersSite
 from tests.support.objects import NOW, change_request
@@ -518,3 +519,12 @@ async def test_a_request_that_cannot_be_read_is_as_absent(api: KubernetesApi, wo
 def test_a_store_without_the_cluster_cannot_say_whose_it_is() -> None:
     with pytest.raises(UnableError, match="kube-system"):
         ClusterStore("c").snapshot()
+
+
+async def test_what_no_change_request_can_hold_is_no_outage(api: KubernetesApi, server: SimulatedApi) -> None:
+    server.answer("/changerequests", 422, status(422))
+    with pytest.raises(WireError, match="cannot be put before people to sign, so it cannot be done: the API server says 422"):
+        await ApiRequests(api).create(change_request(), timeout=5)
+    server.answer("/changerequests", 500, status(500))
+    with pytest.raises(UnableError):
+        await ApiRequests(api).create(change_request(), timeout=5)

@@ -10,6 +10,9 @@ from countersign.wire.resources import parse_change_request, render_change_reque
 _PATH = f"/apis/{GROUP}/{VERSION}/changerequests"
 
 
+_INVALID = 422
+
+
 class ApiRequests:
     """The `Requests` port."""
 
@@ -17,12 +20,14 @@ class ApiRequests:
         self._api = api
 
     async def create(self, request: ChangeRequest, *, timeout: float) -> bool:
-        """False where the name is taken. Raises UnableError."""
+        """False where the name is taken. Raises UnableError, and WireError where its schema can never hold it (a name past all bounds)."""
         try:
             await self._api.create(_PATH, render_change_request(request), timeout=timeout)
         except ConflictError:
             return False
         except ApiError as error:
+            if error.status == _INVALID:
+                raise WireError(f"This cannot be put before people to sign, so it cannot be done: {error}") from error
             raise UnableError(f"no change request could be written ({error}).") from error
         return True
 

@@ -111,7 +111,7 @@ class LiveLook(Protocol):
 
 class Requests(Protocol):
     async def create(self, request: ChangeRequest, *, timeout: float) -> bool:
-        """False where the name is taken. Raises UnableError."""
+        """False where the name is taken. Raises UnableError, and another CountersignError where it can never be written."""
 
     async def get(self, name: str, *, timeout: float) -> ChangeRequest | None:
         """Raises UnableError."""
