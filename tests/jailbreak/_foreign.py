@@ -176,7 +176,10 @@ def _proxied(program: Path, kubeconfig: str, folder: Path) -> Iterator[Api]:
     socket, errors = folder / "api", folder / "errors"
     command: list[str | Path] = [program, "proxy", f"--unix-socket={socket}", "--accept-paths=.*", "--reject-paths=^$"]
     with errors.open("wb") as log:
-        process = subprocess.Popen(command, env=_environment(kubeconfig), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        # In a session of its own: Ctrl-C goes to everybody in the terminal's, and this one is still needed to clean up.
+        process = subprocess.Popen(
+            command, env=_environment(kubeconfig), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         waiting.until(
             socket.exists,

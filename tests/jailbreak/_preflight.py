@@ -28,6 +28,7 @@ _NEEDED: Final = (
     ("create", OURS, "agentidentities"),
     ("delete", OURS, "agentidentities"),
     ("list", OURS, "changerequests"),
+    ("get", "admissionregistration.k8s.io", "validatingwebhookconfigurations"),
     ("list", "admissionregistration.k8s.io", "validatingadmissionpolicies"),
 )
 
@@ -50,8 +51,9 @@ def survey(admin: Api, context: str) -> Survey:
         HarnessError: Countersign is not there, the user may not set the attacks up, or could not take them away again
     """
     username = _username(admin)
-    _demand_installation(admin, context)
+    _demand_api(admin, context)
     _demand_rights(admin, username)
+    _demand_configuration(admin, context)
     environments = [(each["metadata"]["name"], each["spec"]) for each in admin.list(path("protectedenvironments"))]
     _demand_enforcement(environments)
     signed = _demand_clean_up(environments, username)
@@ -68,13 +70,15 @@ def _username(admin: Api) -> str:
     return str(answer.body["status"]["userInfo"]["username"])
 
 
-def _demand_installation(admin: Api, context: str) -> None:
-    served = admin.request("GET", f"/apis/{OURS}/v1alpha1")
-    configured = admin.request("GET", path("validatingwebhookconfigurations", "countersign"))
-    if not served.ok:
+def _demand_api(admin: Api, context: str) -> None:
+    if not admin.request("GET", f"/apis/{OURS}/v1alpha1").ok:
         raise HarnessError(
             f"Countersign is not installed in {context}: it serves no API {OURS}/v1alpha1. Install the chart first (README)."
         )
+
+
+def _demand_configuration(admin: Api, context: str) -> None:
+    configured = admin.request("GET", path("validatingwebhookconfigurations", "countersign"))
     if not configured.ok:
         said = configured.body.get("message")
         raise HarnessError(

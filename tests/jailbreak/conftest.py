@@ -171,5 +171,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     table = config.stash.get(_TABLE, None)
-    if table is not None and table.ran:
-        table.show(terminalreporter, where=config.stash[_CAMP].ground.title)
+    camp = config.stash.get(_CAMP, None)
+    if table is not None and table.ran and camp is not None:
+        table.show(terminalreporter, where=camp.ground.title)
