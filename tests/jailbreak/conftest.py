@@ -122,7 +122,7 @@ def _own_ground(config: pytest.Config) -> Iterator[Ground]:
 
 
 @pytest.fixture
-def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     camp = request.config.stash[_CAMP]
     attack, control = attack_of(request.node), request.param == CONTROL
     assert attack is not None, f"{request.path.name} declares no ATTACK"
@@ -130,7 +130,7 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     camp.pitch()
     if director := request.config.stash.get(_DIRECTOR, None):
         director.enter(scene_of(attack, control=control))
-    told = Stage(attack, control, camp, tmp_path)
+    told = Stage(attack, control, camp, Path(tempfile.mkdtemp(dir=camp.folder)))
     camp.hold(told.close)
     try:
         yield told
