@@ -7,9 +7,12 @@ import pytest
 
 from countersign.domain.authorize import Access, Deny, Ground, NoOpinion, PathAccess, ResourceAccess
 from countersign.domain.errors import UnableError
+from countersign.domain.rbac import Request
 from countersign.domain.record import verify
 from countersign.domain.snapshot import Snapshot
 from countersign.service.authorizing import Authorizing
+from countersign.wire.access import decode
+from countersign.wire.accessreview import render_review
 from tests.support.memory_log import MemoryDecisionLog
 from tests.support.objects import CLUSTER, KIRO, identity, user
 from tests.support.operator import HandClock
@@ -31,9 +34,13 @@ class OneState:
 class Counted:
     def __init__(self) -> None:
         self.opinions: list[tuple[bool, str]] = []
+        self.questions = 0
 
     def authorized(self, *, denied: bool, ground: str) -> None:
         self.opinions.append((denied, ground))
+
+    def questioned(self) -> None:
+        self.questions += 1
 
 
 class Parts:
@@ -92,6 +99,15 @@ def test_no_opinion_is_counted_and_not_recorded(access: Access) -> None:
     assert parts.service.authorize(user("alice@example.com"), AS_ALICE) == NoOpinion(Ground.NO_AGENT)
     assert parts.counted.opinions == [(False, "Ordinary"), (False, "NoAgent")]
     assert not [line for line in parts.lines if "decision" in line]
+
+
+def test_what_the_operator_wonders_is_answered_alike_and_is_nobodys_attempt() -> None:
+    parts = Parts(known())
+    review = render_review(user(KIRO), Request("impersonate", "", "users"))
+    asked, access = decode(json.dumps(review).encode())
+    assert isinstance(parts.service.authorize(asked, access), Deny)
+    assert not [line for line in parts.lines if "decision" in line]
+    assert (parts.counted.opinions, parts.counted.questions) == ([], 1)
 
 
 @pytest.mark.parametrize("access", [AS_ALICE, DEPLOY])

@@ -13,6 +13,11 @@ class AccessCounters:
             ["denied", "ground"],
             registry=registry,
         )
+        self._questions = Counter(
+            "countersign_authorizer_questions_total",
+            "Opinions on what the operator wonders about agents: nobody's attempts.",
+            registry=registry,
+        )
         self._received = Counter("countersign_authorizer_requests_total", "Whatever was asked of /authorize.", registry=registry)
         self._unreadable = Counter(
             "countersign_authorizer_unreadable_total",
@@ -31,6 +36,9 @@ class AccessCounters:
 
     def authorized(self, *, denied: bool, ground: str) -> None:
         self._opinions.labels("true" if denied else "false", ground).inc()
+
+    def questioned(self) -> None:
+        self._questions.inc()
 
     def received(self) -> None:
         self._received.inc()

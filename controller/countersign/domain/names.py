@@ -12,4 +12,7 @@ ANNOTATION_CREATED_BY: Final = f"{GROUP}/created-by"
 ANNOTATION_ENVIRONMENTS: Final = f"{GROUP}/environments"
 ANNOTATION_REASON: Final = f"{GROUP}/reason"
 
+EXTRA_QUESTION: Final = f"{GROUP}/question"
+"""In the extra of an access review of ours: nobody attempts this, the operator only wants to know."""
+
 DEFAULT_ENVIRONMENT: Final = "default"

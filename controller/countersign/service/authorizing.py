@@ -8,6 +8,7 @@ from typing import Protocol
 from countersign.domain.authorize import Access, Deny, Opinion, authorize
 from countersign.domain.errors import UnableError
 from countersign.domain.identify import Agent
+from countersign.domain.names import EXTRA_QUESTION
 from countersign.domain.record import denial
 from countersign.domain.request import UserInfo
 from countersign.service.ports import Clock, DecisionLog, State
@@ -16,6 +17,9 @@ from countersign.service.ports import Clock, DecisionLog, State
 class AccessMetrics(Protocol):
     def authorized(self, *, denied: bool, ground: str) -> None:
         """An opinion was given."""
+
+    def questioned(self) -> None:
+        """One was given to a question of our own, which is no attempt of anybody's."""
 
 
 class Authorizing:
@@ -29,9 +33,15 @@ class Authorizing:
         self._our_namespace = our_namespace
 
     def authorize(self, user: UserInfo, access: Access) -> Opinion:
-        """Raises UnableError while the cluster is not known, and where a denial cannot be recorded."""
+        """What the operator only wonders about an agent (its posture) is answered alike, and is no attempt of the agent's: it is not recorded.
+
+        An agent cannot say so of itself: `extra` comes from the authenticator. Raises UnableError while the cluster is not known, and where a denial cannot be recorded.
+        """
         who = self._state.snapshot().directory.identify(user)  # 1
         opinion = authorize(access, who, self._our_namespace)  # 2
+        if EXTRA_QUESTION in user.extra:
+            self._metrics.questioned()
+            return opinion
         match opinion, who:
             case Deny(), Agent():
                 self._record(user, who, access, opinion)  # 3

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from countersign.domain.document import JsonObject, mapping
+from countersign.domain.names import EXTRA_QUESTION
 from countersign.domain.rbac import Request
 from countersign.domain.request import UserInfo
 
@@ -25,7 +26,7 @@ def render_review(user: UserInfo, request: Request) -> dict[str, Any]:
         "spec": {
             "user": user.username,
             "groups": sorted(user.groups),
-            **({"extra": {key: list(values) for key, values in user.extra.items()}} if user.extra else {}),
+            "extra": {**{key: list(values) for key, values in user.extra.items()}, EXTRA_QUESTION: ["posture"]},
             "resourceAttributes": {key: value for key, value in attributes.items() if value},
         },
     }
