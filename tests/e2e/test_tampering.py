@@ -13,13 +13,14 @@ import pytest
 from countersign.domain.record import verify
 from tests.controlplane.api import path
 from tests.controlplane.cluster import Cluster
-from tests.e2e._faults import Json, delete_namespace, make_namespace, manifest, message, unique, until, wait_gone
+from tests.e2e._faults import TICK, Json, delete_namespace, make_namespace, manifest, message, unique, until, wait_gone
 
 POLICY, BINDING = (
     path("validatingadmissionpolicies", "countersign-records"),
     path("validatingadmissionpolicybindings", "countersign-records"),
 )
 LABELS, LABELS_BINDING = (path(kind, "countersign-label") for kind in ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings"))
+GUARDS = path("validatingadmissionpolicies", "countersign-guards")
 CONFIGURATION = path("validatingwebhookconfigurations", "countersign")
 DEFAULT = path("protectedenvironments", "default")
 RULE = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": ["*"]}
@@ -143,6 +144,36 @@ def test_what_was_done_while_the_operator_was_away_is_told_when_it_is_back(clust
         cluster.start_operator()
     until(lambda: shape(cluster.api.get(POLICY)) == shape(before), "it was to be as it was")
     assert repaired(cluster, number)["repair"]["name"] == "countersign-records"
+
+
+def test_with_one_of_the_two_policies_open_the_other_still_guards(cluster: Cluster) -> None:
+    """Each by itself: who opens one has opened nothing, even with nobody there to put it back."""
+    second = path("validatingadmissionpolicies", "countersign-guards-2")
+
+    def attempt() -> str:
+        return message(cluster.api_as("rogue").request("DELETE", CONFIGURATION, None, {"dryRun": "All"}))
+
+    cluster.stop_operator()
+    try:
+        for url, other in ((GUARDS, "countersign-guards-2"), (second, "countersign-guards")):
+            before = cluster.api.get(url)["spec"]
+            cluster.api_as("rogue").patch(url, {"spec": {"validations": [{"expression": "true"}]}})
+            until(lambda other=other: f"'{other}'" in attempt(), f"{other} alone was to guard")  # type: ignore[misc]  # bound now
+            cluster.api.patch(url, {"spec": {"validations": before["validations"]}})
+            time.sleep(2 * TICK)
+    finally:
+        cluster.start_operator()
+
+
+@pytest.mark.parametrize("url", [POLICY, LABELS, CONFIGURATION], ids=["validating", "mutating", "webhooks"])
+def test_a_status_opens_nothing(cluster: Cluster, url: str) -> None:
+    """No policy is asked about it either; but what is written there changes neither the spec nor the metadata."""
+    before = cluster.api.get(url)
+    weak = {**before, "spec": {**before.get("spec", {}), "failurePolicy": "Ignore"}, "webhooks": []}
+    weak["metadata"] = {**before["metadata"], "ownerReferences": [], "labels": {}, "finalizers": ["a.b/c"]}
+    cluster.api_as("rogue").request("PUT", f"{url}/status", weak)
+    cluster.api_as("rogue").request("PATCH", f"{url}/status", {"spec": {"failurePolicy": "Ignore"}}, None, "application/merge-patch+json")
+    assert shape(cluster.api.get(url)) == shape(before)
 
 
 # --- shadows ----------------------------------------------------------------------------------
