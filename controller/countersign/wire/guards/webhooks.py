@@ -12,7 +12,7 @@ from countersign.domain.names import GROUP, LABEL_PROTECTED
 from countersign.domain.profile import Profile
 from countersign.domain.request import GroupResource
 from countersign.domain.resources import ProtectedEnvironment, ProtectFrom
-from countersign.wire.cel import FALSE, covers, every, is_builtin, is_human, is_machine, negated, some
+from countersign.wire.cel import FALSE, TRUE, covers, every, is_builtin, is_human, is_machine, literal, negated, some
 from countersign.wire.guards.objects import (
     NAMESPACES,
     OWN_KINDS,
@@ -35,6 +35,9 @@ _CLUSTER_KINDS: Final = (
     GroupResource("", "persistentvolumes"),
     GroupResource("apiextensions.k8s.io", "customresourcedefinitions"),
 )
+# Characters of one expression made from environments. The API server refuses 100,000 and takes seconds to compile some 30,000; past this
+# the condition is wider, never narrower: the webhook itself judges each by itself.
+_ROOM: Final = 16_000
 _BEYOND_AGENTS: Final = (ProtectFrom.PEOPLE, ProtectFrom.EVERYONE)
 
 
@@ -88,8 +91,19 @@ def _agents(site: Site, index: int, shard: Shard, environments: Sequence[Protect
 
 
 def _leaves(environments: Sequence[ProtectedEnvironment]) -> str:
-    """An update that takes a namespace out of an environment."""
-    return some(*(every(operation("UPDATE"), covers(env, "oldObject"), negated(covers(env, "object"))) for env in environments))
+    """An update that takes a namespace out of an environment; of very many environments, any that changes its labels."""
+    exact = some(*(every(covers(env, "oldObject"), negated(covers(env, "object"))) for env in environments))
+    return every(operation("UPDATE"), exact if len(exact) <= _ROOM else _other_labels())
+
+
+def _other_labels() -> str:
+    """Any label but our own is set, changed or taken away: an agent's write gets one of ours."""
+    old, new = (f"{tree}.metadata.?labels.orValue({{}})" for tree in ("oldObject", "object"))
+    foreign = f"!key.startsWith({literal(GROUP + '/')})"
+    return some(
+        f"{new}.exists(key, {every(foreign, f'!(key in {old}) || {old}[key] != {new}[key]')})",
+        f"{old}.exists(key, {every(foreign, f'!(key in {new})')})",
+    )
 
 
 # ── people and everyone: by what they touch ─────────────────────────────────────────────────────────────────────────────────────────
@@ -124,8 +138,9 @@ def _inner_rules(environments: Sequence[ProtectedEnvironment]) -> list[Rule]:
 
 
 def _held_namespace(environments: Sequence[ProtectedEnvironment]) -> str:
-    """For Namespaces, whether an environment holds this one; other kinds of the cluster always."""
-    covered = some(*(covers(environment, "oldObject") for environment in environments))
+    """For Namespaces, whether an environment holds this one (of very many, each is asked about); other kinds of the cluster always."""
+    exact = some(*(covers(environment, "oldObject") for environment in environments))
+    covered = exact if len(exact) <= _ROOM else TRUE
     return some(
         negated(every('request.resource.group == ""', resource_in(["namespaces"]))),
         every(operation("DELETE"), covered),
