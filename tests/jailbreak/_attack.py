@@ -82,6 +82,8 @@ class Attack:
     guards: frozenset[str] = frozenset()
     elsewhere: Elsewhere = Elsewhere.AS_IT_IS
     because: str = ""
+    local_only: str = ""
+    """Why it needs a process of the local control plane, and cannot run on kind."""
 
     def __post_init__(self) -> None:
         if (self.elsewhere is Elsewhere.NOT) != bool(self.because):

@@ -144,6 +144,8 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
 def _demand_runnable(attack: Attack, ground: Ground) -> None:
     if ground.own is None and attack.elsewhere is Elsewhere.NOT:
         pytest.skip(f"OWN CLUSTER ONLY: {attack.because}")
+    if attack.local_only and ground.own is not None and not ground.own.is_local:
+        pytest.skip(f"LOCAL ONLY: {attack.local_only}")
     if why := ground.obstacle(attack.profile):
         pytest.skip(f"NOT RUN: {why}")
 

@@ -19,6 +19,7 @@ ATTACK = Attack(
     guards=away(WEBHOOK),
     elsewhere=Elsewhere.NOT,
     because="reaches for the webhook's port and process",
+    local_only="reaches for the webhook's process",
 )
 CROWD = 800  # more than the handshakes that it takes at once, and than a program may have files open where nobody said so
 

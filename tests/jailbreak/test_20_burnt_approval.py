@@ -10,7 +10,11 @@ from tests.jailbreak._stage import Stage
 
 # There is no guard to take away: nothing counts uses. The control is the one thing that does end an approval, a rejection.
 ATTACK = Attack(
-    number=20, title="Burn an approval by dry runs and forged reviews", elsewhere=Elsewhere.NOT, because="needs a reviewer's signature"
+    number=20,
+    title="Burn an approval by dry runs and forged reviews",
+    elsewhere=Elsewhere.NOT,
+    because="needs a reviewer's signature",
+    local_only="needs a second webhook process",
 )
 
 

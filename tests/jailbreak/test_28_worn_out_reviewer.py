@@ -9,7 +9,13 @@ from tests.jailbreak._reviews import opened, webhook_with
 from tests.jailbreak._stage import Stage
 
 # The control is a limit so high that it is none.
-ATTACK = Attack(number=28, title="Wear the reviewers out with requests", elsewhere=Elsewhere.NOT, because="sets the limit of open requests")
+ATTACK = Attack(
+    number=28,
+    title="Wear the reviewers out with requests",
+    elsewhere=Elsewhere.NOT,
+    because="sets the limit of open requests",
+    local_only="starts the webhook with settings of its own",
+)
 LIMIT, TARGETS = 3, 6
 
 

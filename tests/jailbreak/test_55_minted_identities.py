@@ -9,7 +9,13 @@ from tests.jailbreak._reviews import opened, webhook_with
 from tests.jailbreak._stage import Stage
 
 # All of a namespace's accounts are one identity (`*`), which has five times the room of one. The control is a limit so high that it is none.
-ATTACK = Attack(number=55, title="Ask under many minted names", elsewhere=Elsewhere.NOT, because="sets the limit of open requests")
+ATTACK = Attack(
+    number=55,
+    title="Ask under many minted names",
+    elsewhere=Elsewhere.NOT,
+    because="sets the limit of open requests",
+    local_only="starts the webhook with settings of its own",
+)
 BOUND, NAMES = 5, 8
 
 

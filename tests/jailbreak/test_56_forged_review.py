@@ -17,6 +17,7 @@ ATTACK = Attack(
     answer=Answered.ADVISED,
     elsewhere=Elsewhere.NOT,
     because="posts to a second webhook process",
+    local_only="needs a second webhook process",
 )
 
 
