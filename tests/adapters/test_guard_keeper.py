@@ -9,6 +9,7 @@ import pytest
 
 from countersign.adapters.guards import GuardKeeper, form
 from countersign.domain.document import JsonObject
+from countersign.domain.profile import Profile
 from countersign.domain.resources import ProtectFrom
 from countersign.domain.tampering import Repair
 from countersign.service.ports import ApiError
@@ -56,12 +57,14 @@ class World:
         self.repairs: list[Repair] = []
         self.keeper = self.new_keeper()
 
-    def new_keeper(self) -> GuardKeeper:
+    def new_keeper(self, profile: Profile = Profile.STANDARD) -> GuardKeeper:
         def told(repair: Repair) -> None:
             self.repairs.append(repair)
             self.told.append((repair.name, repair.what.value))
 
-        return GuardKeeper(self.api, self.clock, namespace="countersign", webhook_url="https://127.0.0.1:1/validate", told=told)
+        return GuardKeeper(
+            self.api, self.clock, namespace="countersign", webhook_url="https://127.0.0.1:1/validate", told=told, profile=profile
+        )
 
     async def keep(self, *names: str, bundle: bytes = b"PEM", **options: Any) -> tuple[str, ...]:
         return await self.keeper.keep([identity(name) for name in names or ("kiro",)], [environment(**options)], bundle)
@@ -354,3 +357,27 @@ class TestUninstalling:
         world.tamper(CONFIGURATION, _emptied)
         await world.event(CONFIGURATION)
         assert world.api.calls == []
+
+
+class TestProfiles:
+    @staticmethod
+    def hardened(world: World) -> list[str]:
+        return [path for path in world.guards() if "/countersign-hardened-" in path]
+
+    async def test_the_hardened_one_is_put_in_force_and_taken_away(self, world: World) -> None:
+        assert self.hardened(world) == []
+        world.keeper = world.new_keeper(Profile.HARDENED)
+        await world.keep()
+        assert len(self.hardened(world)) > 10
+        world.keeper = world.new_keeper()
+        await world.keep()
+        assert self.hardened(world) == []
+
+    async def test_the_bound_of_own_work_moves_each_quarter_of_an_hour(self, world: World) -> None:
+        world.keeper = world.new_keeper(Profile.HARDENED)
+        await world.keep(own_work=timedelta(hours=1))
+        for minutes, expected in ((14, []), (1, [("PUT", f"{POLICIES}/countersign-hardened-emptying")])):
+            world.api.calls.clear()
+            world.clock.forward(timedelta(minutes=minutes))
+            await world.keep(own_work=timedelta(hours=1))
+            assert world.api.writes() == expected

@@ -286,7 +286,7 @@ class TestBystanders:
         allowed(api.request("DELETE", deployments))
         api.create(path("configmaps", namespace=home), manifest("ConfigMap", "one", data={"a": "1"}))
         allowed(api.request("DELETE", path("configmaps", namespace=home)))
-        body = _set("db")
+        body = stateful_set("db")
         body["spec"]["persistentVolumeClaimRetentionPolicy"] = {"whenDeleted": "Delete", "whenScaled": "Delete"}
         api.create(sets, body)
         allowed(api.request("DELETE", f"{sets}/db"))
@@ -353,7 +353,7 @@ def _scale(name: str, namespace: str, replicas: int) -> Json:
     return body
 
 
-def _set(name: str) -> Json:
+def stateful_set(name: str) -> Json:
     body = deployment(name)
     body["kind"] = "StatefulSet"
     body["spec"]["serviceName"] = name
