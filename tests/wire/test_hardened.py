@@ -13,7 +13,7 @@ import pytest
 from countersign.domain.names import GROUP, LABEL_AGENT
 from countersign.domain.profile import Profile
 from countersign.domain.request import GroupResource
-from countersign.domain.resources import AgentIdentity, Meta, Mode, ProtectedEnvironment, ProtectFrom, Subject, SubjectKind
+from countersign.domain.resources import AgentIdentity, Meta, Mode, ProtectedEnvironment, ProtectFrom, Selector, Subject, SubjectKind
 from countersign.wire.guards import Guard, Site, guards
 from countersign.wire.guards.objects import quarter
 from countersign.wire.guards.powers import CHECKS_A_POLICY, MAX_POLICIES, checks, dealt, gravest, powers
@@ -144,6 +144,20 @@ class TestEmptying:
         strict = ProtectedEnvironment(Meta("strict"), ProtectFrom.AGENTS)
         zero = ask("UPDATE", "deployments", deployment(0), deployment(3), group="apps", creator=KIRO, born="2026-11-22T11:00:00Z")
         is_refused(zero, "zero", built=guards(SITE, IDENTITIES, (DEFAULT, strict)))
+
+    def test_very_many_environments_make_it_wider_never_narrower(self) -> None:
+        many = [
+            ProtectedEnvironment(Meta(f"e{number}"), ProtectFrom.AGENTS, Selector({"team": f"t{number}"}), own_work=timedelta(hours=hours))
+            for number, hours in enumerate([2, *[24] * 200])
+        ]
+        built = guards(SITE, IDENTITIES, many)
+        policy = next(guard for guard in built if guard.name == "countersign-hardened-emptying")
+        assert max(len(each["expression"]) for each in policy.body["spec"]["variables"]) < 16_000
+        zero = ask("UPDATE", "deployments", deployment(0), deployment(3), group="apps", creator=KIRO, born="2026-11-22T10:00:00Z")
+        passes(zero, built=built)
+        is_refused(replace(zero, born="2026-11-22T09:59:59Z"), "zero", built=built)
+        never = guards(SITE, IDENTITIES, [*many, replace(DEFAULT, own_work=None)])
+        is_refused(zero, "zero", built=never)
 
     def test_the_time_is_written_anew_each_quarter_of_an_hour(self) -> None:
         assert quarter(NOW.replace(minute=29, second=59, microsecond=3)) == NOW.replace(minute=15)
@@ -346,7 +360,9 @@ class TestAccounts:
         assert len(gravest(powers(()))) == CHECKS_A_POLICY
         many = [GroupResource("example.com", f"kind{number}s") for number in range(40)]
         assert sum(map(len, dealt(checks(powers(many))))) == len(checks(powers(many)))
-        assert len(dealt(checks(powers([GroupResource("x", str(number)) for number in range(500)])))) == MAX_POLICIES
+        most = checks(powers([GroupResource("x", f"{number:03}") for number in range(500)]))
+        assert sum(map(len, dealt(most))) == len(most)
+        assert len(dealt(most)) == MAX_POLICIES
 
 
 def rule(group: str, resource: str, *verbs: str) -> dict[str, Any]:

@@ -5,13 +5,14 @@ without a signature (`ownWork`) it may also empty. What cannot be told from ordi
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Final
 
 from countersign.domain.classify import CLAIMS, STATEFULSETS
 from countersign.domain.names import ANNOTATION_CREATED_BY
 from countersign.domain.request import GroupResource
 from countersign.domain.resources import Mode, ProtectedEnvironment
-from countersign.wire.cel import FALSE, USERNAME, covers, every, literal, negated, some
+from countersign.wire.cel import FALSE, TRUE, USERNAME, covers, every, literal, negated, some
 from countersign.wire.guards.objects import (
     Guard,
     Rule,
@@ -72,22 +73,33 @@ def _workloads(site: Site, shards: Sequence[Shard], environments: Sequence[Prote
 _CLUSTER_GUARDED: Final = (GroupResource("", _VOLUMES), GroupResource("apiextensions.k8s.io", _DEFINITIONS))
 
 
+# Characters of one expression made from environments: the API server takes seconds to compile some 30,000. Past this every namespace
+# counts as held, and own work is what is so in the strictest environment.
+_ROOM: Final = 16_000
+
+
 def _covered(environments: Iterable[ProtectedEnvironment]) -> str:
     """Whether an environment holds the namespace; claims are nobody's own work."""
-    return some(f"{_HOME} == null", *(covers(environment, _HOME) for environment in environments))
+    exact = some(f"{_HOME} == null", *(covers(environment, _HOME) for environment in environments))
+    return exact if len(exact) <= _ROOM else TRUE
 
 
-def _held(site: Site, environments: Iterable[ProtectedEnvironment]) -> str:
+def _held(site: Site, environments: Sequence[ProtectedEnvironment]) -> str:
     """Whether an environment holds the namespace, and it is not the agent's own work there. What lies in no namespace is held."""
-    inside = [every(covers(environment, _HOME), negated(_own_work(site, environment))) for environment in environments]
-    return some(f"{_HOME} == null", some(*inside))
+    inside = [every(covers(environment, _HOME), negated(_own_work(site, environment.own_work))) for environment in environments]
+    exact = some(f"{_HOME} == null", some(*inside))
+    if len(exact) <= _ROOM:
+        return exact
+    bounds = [environment.own_work for environment in environments]
+    strictest = None if None in bounds else min(bound for bound in bounds if bound is not None)
+    return some(f"{_HOME} == null", negated(_own_work(site, strictest)))
 
 
-def _own_work(site: Site, environment: ProtectedEnvironment) -> str:
+def _own_work(site: Site, bound: timedelta | None) -> str:
     """CEL has no clock: the operator writes the time anew each quarter of an hour."""
-    if environment.own_work is None or site.now is None or not site.mutating:
+    if bound is None or site.now is None or not site.mutating:
         return FALSE
-    since = site.now - environment.own_work
+    since = site.now - bound
     return every(
         f'{_HOME}.metadata.?annotations[?{literal(ANNOTATION_CREATED_BY)}].orValue("") == {USERNAME}',
         # A text at run time, whatever its declared type is (k8s.io/apiserver pkg/admission/plugin/cel/compile.go).

@@ -22,7 +22,8 @@ RBAC_GROUP: Final = "rbac.authorization.k8s.io"
 # (k8s.io/apiserver pkg/apis/cel/config.go, pkg/cel/library/cost.go). What is left is for the rest of the policy.
 CHECKS_AN_EXPRESSION: Final = 2
 CHECKS_A_POLICY: Final = 26
-MAX_POLICIES: Final = 8  # the operator's rights name them; room for the deletion of some 50 kinds that environments list
+MAX_POLICIES: Final = 8  # the operator's rights name them
+MAX_LISTED: Final = 50  # kinds that environments list, whose deletion there is room to ask about
 
 _REMOVE: Final = ("delete", "deletecollection")
 _WRITE: Final = ("create", "update", "patch")
@@ -101,7 +102,7 @@ _BECOMING: Final = (
 def powers(listed: Iterable[GroupResource]) -> tuple[Power, ...]:
     """All of them; `listed` are the kinds whose deletion environments hold back besides the built-in ones."""
     known = {(power.group, power.resource) for power in _HELD_BACK}
-    more = [kind for kind in sorted(set(listed), key=str) if (kind.group, kind.resource) not in known]
+    more = [kind for kind in sorted(set(listed), key=str) if (kind.group, kind.resource) not in known][:MAX_LISTED]
     return (*_HELD_BACK, *_BECOMING, *(Power(kind.group, kind.resource, _REMOVE, namespaced=True) for kind in more))
 
 
