@@ -22,11 +22,14 @@ from countersign.domain.resources import (
     Mode,
     ProtectFrom,
     Registration,
+    Subject,
+    SubjectKind,
     Target,
     WhenImpersonated,
 )
 from countersign.domain.selfcheck import check_environment
 from countersign.domain.snapshot import Snapshot
+from countersign.service.lifecycle import environments_now
 from countersign.service.opening import draft_request
 from tests.support.objects import HOUR, KIRO, NOW, account, approval, environment, identity, namespace, person, snapshot, user
 
@@ -250,3 +253,27 @@ def test_no_warning_where_it_changes_nothing() -> None:
     people = [person("alice"), BOB, person("carol")]
     assert check_environment(WIDE, snapshot(HARMLESS, MINTER, *people), closed=True, now=NOW).warnings == ()
     assert check_environment(PLAIN, snapshot(ROGUE, *people), closed=True, now=NOW).warnings == ()
+
+
+# --- what the operator shows of a request ---------------------------------------------------------
+
+
+def test_the_operator_counts_the_environments_that_the_webhook_would() -> None:
+    """A bystander's request is held where it widens, and not by those that only hold agents; an agent's by all."""
+    state = world()
+    for username, expected in (("bob@example.com", {"wide"}), (KIRO, {"wide", "plain"})):
+        asked = facts(user(username), state)
+        verdict = decide(asked)
+        assert isinstance(verdict, Withhold)
+        request = draft_request(asked, verdict, Losses(), timedelta(hours=24))
+        assert {each.meta.name for each in environments_now(request, state)} == expected
+
+
+def test_an_agent_that_is_known_by_a_group_alone_stays_one_to_the_operator() -> None:
+    member = identity("member", Subject(SubjectKind.GROUP, "ai"), could_become=Becoming())
+    state = snapshot(member, PLAIN, namespace("payments"))
+    asked = facts(user("somebody", "ai"), state)
+    verdict = decide(asked)
+    assert isinstance(verdict, Withhold)
+    request = draft_request(asked, verdict, Losses(), timedelta(hours=24))
+    assert [each.meta.name for each in environments_now(request, state)] == ["plain"]

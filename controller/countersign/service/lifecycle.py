@@ -14,7 +14,7 @@ from countersign.domain.document import JsonObject, text
 from countersign.domain.errors import UnableError
 from countersign.domain.identify import Agent, Human, Machine
 from countersign.domain.names import GROUP, VERSION
-from countersign.domain.protect import protects_from, was_approved
+from countersign.domain.protect import asker, protects_from, was_approved
 from countersign.domain.request import UserInfo
 from countersign.domain.resources import Approval, ChangeRequest, Mode, Outcome, ProtectedEnvironment, Registration, Target, Verdict
 from countersign.domain.snapshot import Snapshot
@@ -189,16 +189,23 @@ def environments_now(request: ChangeRequest, snapshot: Snapshot) -> tuple[Protec
     namespace = snapshot.namespaces.get(target.name)
     if namespace is None:
         return ()
-    who: Agent | Human | Machine = snapshot.directory.identify(UserInfo(request.requester.username))
-    if request.requester.agents:
-        who = Agent(request.requester.username, request.requester.agents, request.requester.sponsors, request.requester.key)
     return tuple(
         environment
         for environment in snapshot.environments.values()
         if environment.mode is Mode.ENFORCE
         and environment.covers(target.name, namespace.labels)
-        and protects_from(environment.protect_from, who)
+        and protects_from(environment.protect_from, _asker(request, environment, snapshot))
     )
+
+
+def _asker(request: ChangeRequest, environment: ProtectedEnvironment, snapshot: Snapshot) -> Agent | Human | Machine:
+    """Who asked, in the eyes of one environment. A name that an agent could have taken on is an agent's only where that counts."""
+    requester = request.requester
+    user = UserInfo(requester.username)
+    named = snapshot.directory.identify(user)
+    if requester.agents and (isinstance(named, Agent) or named.key != requester.key):
+        return Agent(requester.username, requester.agents, requester.sponsors, requester.key)
+    return asker(environment, named, user, snapshot.directory)
 
 
 def seen_in(live: JsonObject | None, request: ChangeRequest) -> Seen:
