@@ -14,7 +14,7 @@ from countersign.adapters.clock import SystemClock
 from countersign.adapters.live import ApiLiveLook
 from countersign.adapters.requests import ApiRequests
 from countersign.adapters.store import ClusterStore
-from countersign.adapters.watch import Watches
+from countersign.adapters.watch import PART, Watches
 from countersign.domain.approval import MOST_APPROVALS
 from countersign.domain.errors import UnableError
 from countersign.domain.resources import Target
@@ -404,6 +404,29 @@ async def test_rubbish_is_not_synced(api: KubernetesApi, server: SimulatedApi, w
         assert environments(site) == {"default"}
 
 
+async def test_thousands_are_listed_in_parts(api: KubernetesApi, server: SimulatedApi, world: World) -> None:
+    """Whole they would take more memory than a small pod has. What a later list lacks is gone all the same."""
+    for number in range(2 * PART + 1):
+        world.create("namespaces", f"n-{number}")
+    async with AdaptersSite(api, world=world).running() as site:
+        known = site.watches.snapshot().namespaces
+        assert {f"n-{number}" for number in range(2 * PART + 1)} <= set(known)
+        lists = [asked for asked in server.asked if asked.path == NAMESPACES and "watch" not in asked.query]
+        assert [asked.query.get("continue") for asked in lists] == [None, str(PART), str(2 * PART)]
+        assert all(asked.query["limit"] == str(PART) and "resourceVersion" not in asked.query for asked in lists)
+        world.delete("namespaces", "n-0")
+        server.forgets = world.latest
+        server.cut_watches()
+        await until(lambda: "n-0" not in site.watches.snapshot().namespaces)
+
+
+async def test_every_record_is_read_where_all_are_asked_for(look: ApiLiveLook, world: World) -> None:
+    for number in range(PART + 5):
+        world.create("changerequests", f"r-{number}", spec=render_change_request(change_request())["spec"])
+    found = await look.look(Question(all_requests=True), timeout=10)
+    assert len(found.snapshot.requests) == PART + 5
+
+
 async def test_a_watch_that_breaks_goes_on_where_it_was(api: KubernetesApi, server: SimulatedApi, world: World) -> None:
     async with AdaptersSite(api, world=world).running() as site:
         for number in range(3):
@@ -522,8 +545,9 @@ def test_a_store_without_the_cluster_cannot_say_whose_it_is() -> None:
 
 
 async def test_what_no_change_request_can_hold_is_no_outage(api: KubernetesApi, server: SimulatedApi) -> None:
-    server.answer("/changerequests", 422, status(422))
-    with pytest.raises(WireError, match="cannot be put before people to sign, so it cannot be done: the API server says 422"):
+    words = 'ChangeRequest.kube-countersign.dev "x" is invalid: spec.requester.username: Too long: may not be more than 1024 bytes'
+    server.answer("/changerequests", 422, {**status(422), "message": words})
+    with pytest.raises(WireError, match=f"cannot be put before people to sign, so it cannot be done: {words}"):
         await ApiRequests(api).create(change_request(), timeout=5)
     server.answer("/changerequests", 500, status(500))
     with pytest.raises(UnableError):

@@ -108,8 +108,9 @@ class SimulatedApi:
             assert path == "spec.changeRequest"
             items = [item for item in items if item["spec"]["changeRequest"] == value]
         limit = int(request.query.get("limit", "0")) or len(items)
-        more = {"continue": "more"} if len(items) > limit else {}
-        items = items[:limit]
+        begin = int(request.query.get("continue", "0"))
+        more = {"continue": str(begin + limit)} if len(items) > begin + limit else {}
+        items = items[begin : begin + limit]
         kind = f"{plural.capitalize()}List"
         if "as=PartialObjectMetadataList" in request.headers["Accept"]:
             kind = "PartialObjectMetadataList"

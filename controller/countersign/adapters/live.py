@@ -21,11 +21,12 @@ from countersign.domain.statement import act_of
 from countersign.service.ports import Api, ApiError, Look, NotFoundError, Question
 from countersign.wire import resources as wire
 from countersign.wire.errors import WireError
-from countersign.wire.lists import listed
+from countersign.wire.lists import listed, part_of_list
 
 _METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _MOST_LISTED: Final = 2 * MOST_APPROVALS  # creation stops adding to them at half of that
 _OURS: Final = f"/apis/{GROUP}/{VERSION}"
+_PART: Final = 250
 _APART: Final = timedelta(minutes=5)
 
 T = TypeVar("T")
@@ -169,16 +170,28 @@ class ApiLiveLook:
     async def _records(self, timeout: float) -> dict[str, Any]:
         """All change requests and all approvals, as a snapshot has them."""
         requests, approvals = await asyncio.gather(
-            self._api.get(f"{_OURS}/changerequests", timeout=timeout), self._api.get(f"{_OURS}/approvals", timeout=timeout)
+            self._all("changerequests", wire.parse_change_request, timeout), self._all("approvals", wire.parse_approval, timeout)
         )
-        by_name = {request.meta.name: request for request in map(wire.parse_change_request, listed(requests))}
+        by_name = {request.meta.name: request for request in requests}
         rounds: dict[str, list[ChangeRequest]] = {}
         for request in by_name.values():
             rounds.setdefault(act_of(request), []).append(request)
         signed: dict[str, list[Approval]] = {}
-        for approval in map(wire.parse_approval, listed(approvals)):
+        for approval in approvals:
             signed.setdefault(approval.change_request, []).append(approval)
         return {"requests": by_name, "rounds": rounds, "approvals": signed}
+
+    async def _all(self, plural: str, parse: Callable[[JsonObject], T], timeout: float) -> list[T]:
+        """Every object of ours of one kind; in parts, since they may be thousands."""
+        found: list[T] = []
+        query = {"limit": str(_PART)}
+        while True:
+            page = await self._api.get(f"{_OURS}/{plural}", query=query, timeout=timeout)
+            items, rest = part_of_list(page)
+            found += map(parse, items)
+            if not rest:
+                return found
+            query["continue"] = rest
 
     async def _or_none(self, path: str, parse: Callable[[JsonObject], T], timeout: float) -> T | None:
         try:

@@ -11,6 +11,7 @@ _PATH = f"/apis/{GROUP}/{VERSION}/changerequests"
 
 
 _INVALID = 422
+_BY_SCHEMA = " is invalid: "
 
 
 class ApiRequests:
@@ -26,7 +27,7 @@ class ApiRequests:
         except ConflictError:
             return False
         except ApiError as error:
-            if error.status == _INVALID:
+            if error.status == _INVALID and _BY_SCHEMA in str(error):  # a policy of somebody's may say 422 as well
                 raise WireError(f"This cannot be put before people to sign, so it cannot be done: {error}") from error
             raise UnableError(f"no change request could be written ({error}).") from error
         return True

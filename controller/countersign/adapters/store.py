@@ -5,7 +5,7 @@ The webhook's watches and the operator's kopf handlers feed the same store.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from countersign.domain.document import JsonObject, text
 from countersign.domain.errors import CountersignError, UnableError
@@ -28,6 +28,9 @@ _PARSERS: Final[Mapping[str, Callable[[JsonObject], Any]]] = {
 _VITAL: Final = ("agentidentities", "reviewers", "protectedenvironments")
 _CLUSTER_NAMESPACE: Final = "kube-system"
 
+Entry: TypeAlias = tuple[str, Any]
+"""An object's name, and what was parsed of it: None where it cannot be read."""
+
 
 class ClusterStore:
     """Objects by plural and name. Not thread-safe: one event loop."""
@@ -44,23 +47,31 @@ class ClusterStore:
     def plurals() -> tuple[str, ...]:
         return tuple(_PARSERS)
 
+    def read(self, plural: str, objects: Iterable[JsonObject]) -> list[Entry]:
+        """A part of a list, parsed; to be given to `take` with the others."""
+        return [self._parsed(plural, document) for document in objects]
+
     def replace(self, plural: str, objects: Iterable[JsonObject]) -> None:
         """Take a whole list: what is not in it is gone."""
+        self.take(plural, self.read(plural, objects))
+
+    def take(self, plural: str, entries: Iterable[Entry]) -> None:
+        """The same of a list that was read before."""
         self._objects[plural].clear()
         self._unreadable[plural].clear()
         if plural == "changerequests":
             self._rounds.clear()
         if plural == "approvals":
             self._approvals.clear()
-        for document in objects:
-            self._put(plural, document)
+        for name, parsed in entries:
+            self._put(plural, name, parsed)
         self._snapshot = None
 
     def apply(self, plural: str, event: str, document: JsonObject) -> None:
         """Take one event: ADDED, MODIFIED or DELETED (kopf's first events have none)."""
         self._remove(plural, text(document, "metadata", "name"))
         if event != "DELETED":
-            self._put(plural, document)
+            self._put(plural, *self._parsed(plural, document))
         if plural in _VITAL or self._cluster_changed(plural, document):
             self._snapshot = None
 
@@ -88,12 +99,16 @@ class ClusterStore:
     def _cluster_changed(self, plural: str, document: JsonObject) -> bool:
         return plural == "namespaces" and text(document, "metadata", "name") == _CLUSTER_NAMESPACE
 
-    def _put(self, plural: str, document: JsonObject) -> None:
+    def _parsed(self, plural: str, document: JsonObject) -> Entry:
         name = text(document, "metadata", "name")
         try:
-            parsed = _PARSERS[plural](document)
+            return name, _PARSERS[plural](document)
         except CountersignError as error:
             _log.error("cannot read %s/%s: %s", plural, name, error)
+            return name, None
+
+    def _put(self, plural: str, name: str, parsed: Any) -> None:
+        if parsed is None:
             self._unreadable[plural].add(name)
             return
         self._objects[plural][name] = parsed

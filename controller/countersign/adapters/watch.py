@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from countersign.domain.document import JsonObject, mapping, text
 from countersign.domain.errors import UnableError
@@ -16,12 +16,13 @@ from countersign.domain.names import GROUP, VERSION
 from countersign.domain.snapshot import Snapshot
 from countersign.service.ports import Api, ApiError, Clock, GoneError
 from countersign.wire.errors import WireError
-from countersign.wire.lists import listed
+from countersign.wire.lists import part_of_list
 
 _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
+PART: Final = 250
 _WATCHES_WITHIN_BOUND: Final = 3
 _EVENTS: Final = frozenset({"ADDED", "MODIFIED", "DELETED", "BOOKMARK"})
 
@@ -29,7 +30,9 @@ _EVENTS: Final = frozenset({"ADDED", "MODIFIED", "DELETED", "BOOKMARK"})
 class Store(Protocol):
     """What the watches feed (adapters/store.py)."""
 
-    def replace(self, plural: str, objects: Iterable[JsonObject]) -> None: ...
+    def read(self, plural: str, objects: Iterable[JsonObject]) -> list[Any]: ...
+
+    def take(self, plural: str, entries: Iterable[Any]) -> None: ...
 
     def apply(self, plural: str, event: str, document: JsonObject) -> None: ...
 
@@ -88,8 +91,19 @@ class Watches:
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _list(self, plural: str) -> None:
-        page = await self._api.get(path_of(plural), timeout=60)
-        self._store.replace(plural, listed(page))
+        """In parts, each parsed before the next is asked for: thousands of records at once are more than a small pod can hold, and
+        reviews are answered between them. All parts are of one moment (API concepts, "Retrieving large results sets in chunks").
+        """
+        entries: list[Any] = []
+        query = {"limit": str(PART)}
+        while True:
+            page = await self._api.get(path_of(plural), query=query, timeout=60)
+            items, rest = part_of_list(page)
+            entries += self._store.read(plural, items)
+            if not rest:
+                break
+            query = {"limit": str(PART), "continue": rest}
+        self._store.take(plural, entries)
         self._touch(plural)
         self._versions[plural] = text(page, "metadata", "resourceVersion")
 
