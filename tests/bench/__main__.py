@@ -16,7 +16,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import oncluster, tamper, posture
+from tests.bench import oncluster, posture, tamper
 from tests.bench.measuring import BenchError, Cell, Lab, Sample, Server, open_files
 from tests.bench.oncluster import Replica
 from tests.bench.reviews import Review, reviews
