@@ -12,14 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.controlplane import up
+from tests.controlplane import up, waiting
 from tests.controlplane.api import path
 from tests.controlplane.cluster import Cluster
-from tests.controlplane.errors import HarnessError
 from tests.controlplane.paths import Layout
 from tests.controlplane.progress import Progress
 
 TESTER: Final = "conformance@example.com"
+IN_FORCE_WITHIN: Final = 30.0
+"""A new environment is in force when the API server has taken up the webhook configuration that names it."""
+
 MASTERS: Final = "system:masters"
 WITHOUT: Final = "without"
 PROFILES: Final = ("standard", "hardened")
@@ -59,13 +61,14 @@ def ready(configuration: str, layout: Layout, progress: Progress) -> Iterator[Re
 
 def _configure(cluster: Cluster, profile: str, scope: str, *, progress: Progress) -> None:
     excepted = [] if scope == "Agents" else [{"kind": "User", "name": TESTER}]
+    canary: dict[str, Any] = {"protectFrom": scope, "namespaces": {"selector": {"matchLabels": {"canary": "yes"}}}}
+    kind = {"apiVersion": "kube-countersign.dev/v1alpha1", "kind": "ProtectedEnvironment", "metadata": {"name": "canary"}}
     with progress.step(f"profile {profile}, protectFrom {scope}"):
-        canary: dict[str, Any] = {"protectFrom": scope, "namespaces": {"selector": {"matchLabels": {"canary": "yes"}}}}
-        kind = {"apiVersion": "kube-countersign.dev/v1alpha1", "kind": "ProtectedEnvironment", "metadata": {"name": "canary"}}
+        # At once, and before anything else: from the first environment on that says People, exceptions need a second human.
+        cluster.reconfigure(profile=profile, default={"protectFrom": scope, "except": excepted})
         cluster.api.create(path("protectedenvironments"), {**kind, "spec": canary})
         cluster.api.create(path("namespaces"), {"metadata": {"name": "canary", "labels": {"canary": "yes"}}})
-        # Last, since from then on the administrator of the harness is held back as well.
-        cluster.reconfigure(profile=profile, default={"protectFrom": scope, "except": excepted})
+        cluster.wait_in_force()
     with progress.step("it holds back whom it should, and nobody else"):
         _try(cluster, scope)
 
@@ -81,9 +84,11 @@ def _try(cluster: Cluster, scope: str) -> None:
 
 
 def _expect(cluster: Cluster, who: str, namespace: str, *, held: bool) -> None:
-    answer = cluster.api_as(who).request("DELETE", path("namespaces", namespace), params={"dryRun": "All"})
-    refused = answer.status == 403 and "countersign" in str(answer.body)
-    if refused is not held or not (refused or answer.ok):
-        raise HarnessError(
-            f"the deletion of {namespace} by {who} was {'not ' if held else ''}to be held back: {answer.status} {answer.body}"
-        )
+    def is_as_expected() -> bool:
+        answer = cluster.api_as(who).request("DELETE", path("namespaces", namespace), params={"dryRun": "All"})
+        seen.append(f"{answer.status} {answer.body}")
+        return answer.status == 403 and "countersign" in str(answer.body) if held else answer.ok
+
+    seen: list[str] = []
+    what = f"the deletion of {namespace} by {who} was {'' if held else 'not '}to be held back"
+    waiting.until(is_as_expected, what, timeout=IN_FORCE_WITHIN, explain=lambda: seen[-1])

@@ -193,7 +193,7 @@ def weaker(old: Json, new: Json) -> bool:
         (
             any(covers(before, name, labels) and not covers(after, name, labels) for name, labels in _UNIVERSE),
             _STRICTNESS.index(new["protectFrom"]) < _STRICTNESS.index(old["protectFrom"]),
-            any(excepts(after, each) and not excepts(before, each) for each in _anybody()),
+            widens(before, after),
             span(new.get("ownWork", "0s")) > span(old.get("ownWork", "0s")),
             (mode(before), mode(after)) == ("Enforce", "Audit"),
             required(after) < required(before),
@@ -204,6 +204,11 @@ def weaker(old: Json, new: Json) -> bool:
             old.get("registration") == "Closed" and new.get("registration") != "Closed",
         )
     )
+
+
+def widens(before: Json, after: Json) -> bool:
+    """Whether anybody is excepted who was not; `before` may be nothing."""
+    return any(excepts(after, each) and not (before and excepts(before, each)) for each in _anybody())
 
 
 def forgets(old: Json, new: Json) -> bool:

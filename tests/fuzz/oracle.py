@@ -29,6 +29,7 @@ from tests.fuzz.documents import (
     span,
     time,
     weaker,
+    widens,
 )
 from tests.support.world import GROUP, Json, World
 
@@ -165,6 +166,8 @@ class Oracle:
                 old["spec"].get("lockdownLifted"),
             ):
                 return [old], [], False
+            case "protectedenvironments", (Operation.CREATE | Operation.UPDATE) if request.name == "default" and widens(old, new):
+                concerned = environments  # who is excepted there registers people, who sign everywhere
             case "protectedenvironments", Operation.UPDATE if weaker(old["spec"], new["spec"]):
                 concerned = [old]
             case "agentidentities", Operation.DELETE:

@@ -16,6 +16,9 @@ class _Metrics:
     def authorized(self, *, denied: bool, ground: str) -> None:
         pass
 
+    def questioned(self) -> None:
+        pass
+
 
 _STORY: Final = Story()
 _STORY.world.create(
