@@ -51,19 +51,20 @@ def main() -> int:
     with running_cluster() as cluster:
         print(f"Load of the machine before it began: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors.\n")
         _report_repairs(cluster)
+        hammered = f"both policies weakened without pause for {HAMMER_SECONDS:g} s"
         races = [
             race(cluster, "the webhook configuration alone", ROUNDS, lambda _: None),
             race(cluster, "one of the two policies before it weakened", ROUNDS, lambda api: _weaken(api, GUARDS[:1])),
             race(cluster, "both policies weakened at once", ROUNDS, lambda api: _weaken(api, GUARDS)),
             race(cluster, "both bindings deleted at once", ROUNDS, _unbind),
-            race(
-                cluster,
-                f"both policies weakened without pause for {HAMMER_SECONDS:g} s",
-                HAMMERED,
-                _weaken_for_a_while,
-                pause=HAMMER_SECONDS / 2,
-            ),
+            race(cluster, hammered, HAMMERED, _weaken_for_a_while, pause=HAMMER_SECONDS / 2),
         ]
+        cluster.reconfigure(policyJail="always")
+        try:
+            time.sleep(2 * TICK)
+            races.append(race(cluster, "the same with policyJail: always", HAMMERED, _weaken_for_a_while, pause=HAMMER_SECONDS / 2))
+        finally:
+            cluster.reconfigure(policyJail="profile")
     print("\nAn agent tears a gap and at once deletes the webhook configuration and a namespace:\n")
     print(f"  {'road':<58} rounds   configurations gone   namespaces gone")
     for each in races:
