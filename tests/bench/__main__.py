@@ -40,8 +40,6 @@ TITLES = {
 
 
 def main() -> int:
-    if sys.argv[1:] == ["tamper"]:
-        return tamper.main()
     progress = Progress(sys.stderr)
     open_files()
     bodies = reviews()
@@ -148,7 +146,8 @@ def _save(cells: Sequence[Cell], replica: Replica | str, sizes: Mapping[str, flo
 
 if __name__ == "__main__":
     try:
-        sys.exit(posture.main() if sys.argv[1:] == ["posture"] else main() | posture.main())
+        alone = {"posture": posture.main, "tamper": tamper.main}.get(" ".join(sys.argv[1:]))
+        sys.exit(alone() if alone else main() | posture.main())
     except (BenchError, HarnessError) as error:
         print(f"The benchmark could not be run: {error}", file=sys.stderr)
         sys.exit(1)
