@@ -260,3 +260,13 @@ def test_who_is_held_back_is_told_what_may_be_wrong_all_the_same(story: Story) -
     answer = story.write("reviewers", "twin", twin, by=ADMIN)
     assert answer.reason is Reason.PENDING
     assert any("only by characters that look alike" in warning for warning in answer.warnings)
+
+
+def test_whoever_writes_is_told_whose_key_it_is_and_what_is_taken_away(story: Story) -> None:
+    """A mutating policy of somebody else's may have changed what the person sent."""
+    registered = story.write("reviewers", "dave", reviewer_spec("dave"), by=ADMIN)
+    assert registered.allowed
+    assert any("from now on dave signs with" in warning and "SHA256:" in warning for warning in registered.warnings), registered.warnings
+    weakened = story.write("protectedenvironments", "default", spec(mode="Audit"), by=ADMIN)
+    assert weakened.allowed
+    assert "countersign: this takes protection away: it only audits" in weakened.warnings
