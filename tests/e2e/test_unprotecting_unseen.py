@@ -179,6 +179,11 @@ def test_what_stays_is_not_told_of(cluster: Cluster, team: str, victim: str) -> 
 # ── our own kinds ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def wait_seen(cluster: Cluster, url: str) -> None:
+    """The operator compares two looks: what is weakened before its first one, it never saw otherwise."""
+    until(lambda: bool(cluster.api.get(url).get("status", {}).get("conditions")), f"the operator was to see {url}")
+
+
 def fingerprint(line: str) -> str:
     done = subprocess.run(["ssh-keygen", "-lf", "-"], input=line, capture_output=True, text=True, check=True, timeout=10)
     return done.stdout.split()[1]
@@ -217,6 +222,7 @@ def test_an_exception_in_a_humans_update_of_an_environment_is_told_of(cluster: C
         mutated(cluster, OURS, "protectedenvironments", name, add),
     ):
         noted = {"metadata": {"annotations": {"note": "harmless"}}}
+        wait_seen(cluster, url)
         until(
             lambda: any("more identities are excepted" in each for each in patch(cluster, "alice", url, noted, dry_run=True).warnings),
             "the agent's policy was to be in force",
@@ -237,6 +243,7 @@ def test_another_subject_in_a_humans_update_of_an_identity_is_told_of(cluster: C
     body = cluster.identity(name, [service_account("agents", name)])
     with kept(cluster.api, IDENTITIES, body) as url, mutated(cluster, OURS, "agentidentities", name, swap):
         noted = {"metadata": {"annotations": {"note": "harmless"}}}
+        wait_seen(cluster, url)
         until(
             lambda: any("fewer subjects" in each for each in patch(cluster, "alice", url, noted, dry_run=True).warnings),
             "the agent's policy was to be in force",
