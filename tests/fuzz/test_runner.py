@@ -1,12 +1,13 @@
 """`make fuzz` says what it did not do, and fails where something was found."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.fuzz import __main__ as runner
-from tests.fuzz import decision
+from tests.fuzz import asking, decision
 from tests.fuzz.__main__ import Result
 
 
@@ -36,6 +37,6 @@ def test_lives_that_show_nothing_are_a_fault(monkeypatch: pytest.MonkeyPatch, ca
     """A fuzzer that never came to an allow has proven nothing, however green it is."""
     monkeypatch.setattr(sys, "argv", ["decision", "1"])
     monkeypatch.setattr(decision, "run", lambda *_, **__: (25, ""))
-    monkeypatch.setattr(decision.asking, "seen", decision.asking.Counter(Pending=30_000))
+    monkeypatch.setattr(asking, "seen", Counter(Pending=30_000))
     assert decision.main() == 1
     assert "never came to Approved" in capsys.readouterr().err
