@@ -71,7 +71,7 @@ def test_who_does_not_read_is_closed(start: Start) -> None:
     connection = webhook.raw()
     connection.settimeout(5)
     with pytest.raises((ConnectionError, ssl.SSLError)):
-        connection.sendall(request(review("n" * 200_000)) * 200)
+        connection.sendall(request(review("long-200000", padding=200_000)) * 200)
     assert webhook.ask("GET", "/livez") == (200, "ok")
 
 

@@ -26,7 +26,10 @@ from countersign.service.ports import ApiError, NotFoundError
 
 
 class ScriptedService:
-    """`sleep-SECONDS` waits; `raise-NAME` raises that; `allow` allows; `deadline` tells how much time it was given; else a refusal."""
+    """`sleep-SECONDS` waits; `raise-NAME` raises that; `allow` allows; `deadline` tells how much time it was given; `long-N` answers at length.
+
+    Else a refusal.
+    """
 
     async def review(self, request: Request, *, deadline: float) -> Answer:
         verb, _, rest = request.name.partition("-")
@@ -44,6 +47,8 @@ class ScriptedService:
             case "deadline":
                 left = deadline - SystemClock().monotonic()
                 return Answer(allowed=False, reason=Reason.PENDING, message=f"{left:.2f}")
+            case "long":
+                return Answer(allowed=False, reason=Reason.PENDING, message="n" * int(rest))
             case _:
                 pass
         return Answer(allowed=False, reason=Reason.PENDING, message=f"held: {request.name}")
