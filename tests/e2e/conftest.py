@@ -17,9 +17,14 @@ from tests.e2e.story import Story
 
 _CLUSTER = pytest.StashKey[Cluster]()
 _NOT_RUN = pytest.StashKey[dict[str, str]]()
+_LEFT_OUT = pytest.StashKey[dict[str, int]]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = sharing.left_out(os.environ.get("E2E_LEAVE_OUT", ""), [item.path.name for item in items])
+    config.stash[_LEFT_OUT] = left_out
+    config.hook.pytest_deselected(items=[item for item in items if item.path.name in left_out])
+    items[:] = [item for item in items if item.path.name not in left_out]
     if share := os.environ.get("E2E_SHARE"):
         kept = sharing.of(share, [item.path.name for item in items])
         config.hook.pytest_deselected(items=[item for item in items if item.path.name not in kept])
@@ -41,6 +46,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section(title, red=True, bold=True)
         for case, reason in not_run.items():
             terminalreporter.line(f"{case}: {reason}", red=True)
+    left_out = config.stash.get(_LEFT_OUT, {})
+    if left_out:
+        terminalreporter.section(f"LEFT OUT of this run by E2E_LEAVE_OUT: {sum(left_out.values())} cases", red=True, bold=True)
+        for file, count in left_out.items():
+            terminalreporter.line(f"{file}: {count} cases", red=True)
 
 
 @pytest.hookimpl(wrapper=True)

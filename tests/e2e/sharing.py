@@ -18,3 +18,12 @@ def of(share: str, files: Sequence[str]) -> set[str]:
         held[lightest].add(file)
         loads[lightest] += tests
     return held[number - 1]
+
+
+def left_out(named: str, files: Sequence[str]) -> dict[str, int]:
+    """How many tests each file has that is named ("test_schemas test_cel"). Raises ValueError for a name that no file bears."""
+    counted = Counter(files)
+    wanted = [f"{name}.py" for name in named.split()]
+    if unknown := sorted(set(wanted) - set(counted)):
+        raise ValueError(f"E2E_LEAVE_OUT names no file of tests/e2e: {', '.join(unknown)}")
+    return {file: counted[file] for file in wanted}

@@ -28,3 +28,13 @@ def test_order_has_no_say() -> None:
 def test_what_is_no_share(share: str) -> None:
     with pytest.raises(ValueError, match=r"E2E_SHARE|unpack"):
         sharing.of(share, FILES)
+
+
+def test_what_is_left_out_is_counted() -> None:
+    assert sharing.left_out("d b", FILES) == {"d.py": 1, "b.py": 20}
+    assert sharing.left_out("", FILES) == {}
+
+
+def test_a_file_that_is_not_there_cannot_be_left_out() -> None:
+    with pytest.raises(ValueError, match=r"E2E_LEAVE_OUT names no file of tests/e2e: e\.py"):
+        sharing.left_out("a e", FILES)
