@@ -253,8 +253,9 @@ def decision_of(cluster: Cluster, what: str, matches: Callable[[Json], bool]) ->
 
 
 def is_about(record: Mapping[str, Any], resource: str, name: str) -> bool:
-    """Whether a decision is about that object."""
-    return bool(record["target"]["resource"] == resource and record["target"]["name"] == name)
+    """Whether a decision is about that object; what the authorizer denied is about none."""
+    target = record.get("target", {})
+    return (target.get("resource"), target.get("name")) == (resource, name)
 
 
 # --- settings ---------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def short(cluster: Cluster) -> Iterator[None]:
     cluster.reconfigure(glassAhead="5m")
 
 
-def announcement(by: str = ALICE, ahead: float = 4) -> Json:
+def announcement(by: str = ALICE, ahead: float = 8) -> Json:
     since = (datetime.now(UTC) + timedelta(seconds=ahead)).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {"spec": {"glass": {"from": since, "by": by, "why": "all reviewers have left the company"}}}
 

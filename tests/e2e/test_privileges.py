@@ -136,7 +136,7 @@ OPERATOR: dict[Right, Sequence[str]] = {
     **{right(kind, RBAC): READ for kind in ("clusterroles", "clusterrolebindings")},
     **{right(kind, RBAC, namespace=NAMESPACE): READ for kind in ("roles", "rolebindings")},
     right("subjectaccessreviews", "authorization.k8s.io"): ("create",),
-    right("mutatingwebhookconfigurations", ADMISSION): (),
+    right("mutatingwebhookconfigurations", ADMISSION): READ,
     **{right(kind, ADMISSION): (*READ, "create") for kind in GUARD_KINDS},
     right("validatingwebhookconfigurations", ADMISSION, name="countersign"): (*READ, "create", "update", "patch", "delete"),
     **{

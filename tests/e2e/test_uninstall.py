@@ -95,7 +95,8 @@ def test_definitions_that_somebody_removed_come_back(cluster: Cluster) -> None:
     definition = path("customresourcedefinitions", f"approvals.{_faults.OURS}")
     cluster.stop_operator()
     try:
-        cluster.api.delete(path("validatingadmissionpolicybindings", "countersign-guards"))
+        for name in ("countersign-guards", "countersign-guards-2"):
+            cluster.api.delete(path("validatingadmissionpolicybindings", name))
         until(lambda: delete(cluster, "admin", definition).ok, "the guard was to be out of force")
         wait_gone(cluster.api, definition)
         # Which signatures there are cannot be told, so nothing is let through.
