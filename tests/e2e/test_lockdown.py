@@ -93,6 +93,7 @@ def test_the_whole_way(cluster: Cluster, locking: None) -> None:
     until(lambda: condition(cluster, "LockedDown") == "False", "the condition was to say that it is over")
 
 
+@pytest.mark.local_only(reason="starts the operator with another setting than the chart's")
 def test_it_outlives_the_operator_and_its_own_setting(cluster: Cluster, locking: None) -> None:
     name = make_namespace(cluster, "shop")
     incident = tamper(cluster)
