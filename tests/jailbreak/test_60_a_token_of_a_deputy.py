@@ -31,8 +31,7 @@ def test_the_right_is_reported_with_its_remedy(stage: Stage) -> None:
         stage.make(path("rolebindings", namespace=home), bound)
         by = {"Impersonate-User": f"system:serviceaccount:{home}:{agent}"}
         url = path("serviceaccounts", "default", namespace=home, subresource="token")
-        used = stage.admin.request("POST", url, TOKEN_REQUEST, headers=by)
-        assert used.ok, f"it was to be a right that it has: {used.status}"
+        assert stage.comes_true(lambda: stage.admin.request("POST", url, TOKEN_REQUEST, headers=by).ok), "it was to be a right that it has"
 
     def record() -> str:
         status = stage.admin.get(path("agentidentities", agent)).get("status", {})
