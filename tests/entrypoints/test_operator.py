@@ -24,6 +24,7 @@ from countersign.entrypoints import operator as module
 from tests.support.api import MemoryApi
 from tests.support.operator import HandClock
 
+SERVED = "/apis/kube-countersign.dev/v1alpha1"
 OURS = ("agentidentities", "reviewers", "protectedenvironments", "changerequests", "approvals")
 KUBE_SYSTEM: JsonObject = {"metadata": {"name": "kube-system", "uid": "cluster", "resourceVersion": "1"}}
 
@@ -88,6 +89,7 @@ class World:
     def __init__(self, tmp_path: Path) -> None:
         (tmp_path / "token").write_text("first\n")
         api, clock = MemoryApi(), HandClock()
+        api.objects[SERVED] = {"resources": [{"name": plural} for plural in OURS]}
         self.guards, self.lease, self.upkeep = Guards(), Lease(), Upkeep()
         self.rights, self.postures, self.guard_watch = Loop(), Loop(), Loop()
         self.settings = SimpleNamespace(
@@ -141,6 +143,17 @@ class TestWhatKopfIsUsedFor:
         assert set(world.watching()) == {*OURS, "namespaces", "serviceaccounts", "customresourcedefinitions"}
         for kind in ("_changing", "_spawning", "_webhooks", "_indexing"):
             assert getattr(world.registry, kind)._handlers == [], kind
+
+    async def test_it_begins_once_all_of_our_kinds_are_served(self, world: World) -> None:
+        """What is not served at its start it never watches: seen where our definitions had just been made again."""
+        api = cast("MemoryApi", world.parts.api)
+        del api.objects[SERVED]
+        assert not await module.all_served(world.parts)
+        kinds = [{"name": name} for plural in OURS for name in (plural, f"{plural}/status")]
+        api.objects[SERVED] = {"resources": [kind for kind in kinds if kind["name"] != "approvals"]}
+        assert not await module.all_served(world.parts)
+        api.objects[SERVED] = {"resources": kinds}
+        assert await module.all_served(world.parts)
 
     async def test_it_looks_for_nothing_and_posts_nothing(self) -> None:
         settings = module._kopf_settings()

@@ -13,7 +13,7 @@ import kopf
 from aiohttp import web
 
 from countersign.bootstrap_operator import ACCOUNTS_PATH, Operator, build_operator, path_of
-from countersign.domain.document import JsonObject
+from countersign.domain.document import JsonObject, items, text
 from countersign.domain.names import GROUP, VERSION
 from countersign.service.ports import ApiError
 from countersign.settings import Settings
@@ -111,6 +111,10 @@ async def _watch(parts: Operator, stop: asyncio.Event, kopf_stop: asyncio.Event)
         await ready.wait()
         _obey_signals(stop)  # kopf has taken them at its start; the order in which the parts end is ours
 
+    while not await all_served(parts):
+        if kopf_stop.is_set():
+            return
+        await asyncio.sleep(_FIRST_LIST_PAUSE)
     taking = asyncio.create_task(take_signals_back())
     try:
         await kopf.operator(
@@ -125,6 +129,16 @@ async def _watch(parts: Operator, stop: asyncio.Event, kopf_stop: asyncio.Event)
         )
     finally:
         taking.cancel()
+
+
+async def all_served(parts: Operator) -> bool:
+    """Whether the API server serves all of our kinds: kopf looks once, at its start, what there is to watch, and leaves out the rest for good."""
+    try:
+        listed = await parts.api.get(f"/apis/{GROUP}/{VERSION}")
+    except ApiError:
+        return False
+    served = {text(resource, "name") for resource in items(listed, "resources")}
+    return set(parts.store.plurals()) - {"namespaces"} <= served
 
 
 def _kopf_settings() -> kopf.OperatorSettings:
