@@ -20,6 +20,12 @@ def test_what_is_not_said_has_the_defaults_of_the_rules() -> None:
     assert settings.profile is Profile.STANDARD
 
 
+def test_a_cluster_need_not_be_named() -> None:
+    assert (
+        read({"COUNTERSIGN_API_SERVER": "https://127.0.0.1:6443", "COUNTERSIGN_CLUSTER_NAME": ""}, listen="0.0.0.0:8443").cluster_name == ""
+    )
+
+
 def test_in_a_pod_the_api_server_is_where_the_kubelet_says() -> None:
     pod = {"COUNTERSIGN_CLUSTER_NAME": "prod", "KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "6443"}
     assert read(pod, listen="0.0.0.0:1").api_server == "https://[fd00::1]:6443"
@@ -32,7 +38,6 @@ def test_every_fault_is_reported_at_once_by_its_variable() -> None:
     assert [line.split("=")[0].split(" ")[0] for line in lines] == [
         "COUNTERSIGN_LISTEN",
         "COUNTERSIGN_API_SERVER",
-        "COUNTERSIGN_CLUSTER_NAME",
         "COUNTERSIGN_COOL_OFF",
     ]
 

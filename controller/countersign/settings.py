@@ -27,7 +27,7 @@ class SettingsError(CountersignError):
 class Settings:
     """`request_ttl`, `cool_off`, `keep_ended` and `max_open_requests` are those of docs/rules.md; `stale_after` bounds a cache's silence.
 
-    `client_authorities` (PEM) and `client_names`: who signs the client certificate that the API server shows, and the common names that it may
+    `cluster_name`: "" calls the cluster after the UID of its kube-system. `client_authorities` (PEM) and `client_names`: who signs the client certificate that the API server shows, and the common names that it may
     bear; both or none. `namespace_owners`: the kinds, as `group/Kind`, whose objects may own namespaces (Capsule's tenants). `authorizer`: whether the API
     server may ask us about accesses, with the files that it finds in `authorizer_folder` of its own host.
     """
@@ -81,7 +81,7 @@ def read(environment: Mapping[str, str], *, listen: str) -> Settings:
         "api_ca_file": value("API_CA_FILE", str(_ACCOUNT / "ca.crt"), Path),
         "token_file": value("TOKEN_FILE", str(_ACCOUNT / "token"), Path),
         "namespace": value("NAMESPACE", "countersign", _dns_label),
-        "cluster_name": value("CLUSTER_NAME", None, _cluster_name),
+        "cluster_name": value("CLUSTER_NAME", "", _cluster_name),
         "webhook_url": value("WEBHOOK_URL", "", lambda text: _https(text) if text else ""),
         "request_ttl": value("REQUEST_TTL", "24h", _positive),
         "cool_off": value("COOL_OFF", "1h", parse_duration),
@@ -151,7 +151,7 @@ def _dns_label(text: str) -> str:
 
 
 def _cluster_name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][-A-Za-z0-9._]{0,62}", text):
+    if text and not re.fullmatch(r"[A-Za-z0-9][-A-Za-z0-9._]{0,62}", text):
         raise ValueError("give letters, digits, '-', '.' and '_', 63 at the most")
     return text
 

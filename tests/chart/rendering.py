@@ -46,6 +46,10 @@ class Chart:
     def names(self, values: Values = NAMED) -> set[tuple[str, str]]:
         return {(obj["kind"], obj["metadata"]["name"]) for obj in self.objects(values)}
 
+    def notes(self, values: Values = NAMED) -> str:
+        """What Helm says at the end of an installation. Raises Refused."""
+        return self._run("install", values, "--dry-run=client").partition("\nNOTES:\n")[2]
+
     def lint(self, values: Values = NAMED) -> str:
         """Raises Refused."""
         return self._run("lint", values, "--strict")
@@ -54,7 +58,7 @@ class Chart:
         with tempfile.TemporaryDirectory() as home:
             file = Path(home) / "values.json"
             file.write_text(json.dumps(values))
-            release = ["countersign", CHART] if command == "template" else [CHART]
+            release = [CHART] if command == "lint" else ["countersign", CHART]
             homes = {f"HELM_{name}_HOME": home for name in ("CACHE", "CONFIG", "DATA")}
             answer = subprocess.run(
                 [self.helm, command, *release, "--namespace", NAMESPACE, "--values", file, *flags],

@@ -15,6 +15,7 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 
 ACCEPTED: Mapping[str, dict[str, Any]] = {
     "a name alone": {},
+    "no value at all": {"clusterName": ""},
     "out of the cluster": OUT_OF_CLUSTER,
     "an image by digest": {"image": {"digest": "sha256:" + "0" * 64}},
     "one replica": {"webhook": {"replicas": 1}, "operator": {"replicas": 1}},
@@ -37,7 +38,6 @@ ACCEPTED: Mapping[str, dict[str, Any]] = {
     "a pull secret": {"imagePullSecrets": [{"name": "registry"}]},
 }
 REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
-    "no name of the cluster": ({"clusterName": ""}, "Give this cluster a name"),
     "a name of two lines": ({"clusterName": "prod\nstatement: x"}, "/clusterName"),
     "a name that is too long": ({"clusterName": "x" * 64}, "/clusterName"),
     "an unknown value": ({"replicas": 3}, "additional properties 'replicas' not allowed"),

@@ -17,7 +17,7 @@ from countersign.adapters.store import ClusterStore
 from countersign.adapters.watch import PART, Watches
 from countersign.domain.approval import MOST_APPROVALS
 from countersign.domain.errors import UnableError
-from countersign.domain.resources import Target
+from countersign.domain.resources import Cluster, Target
 from countersign.domain.statement import act_of
 from countersign.service.ports import ApiError, ConflictError, GoneError, NotFoundError, Question
 from countersign.wire.errors import WireError
@@ -537,6 +537,16 @@ async def test_a_request_that_cannot_be_read_is_as_absent(api: KubernetesApi, wo
     world.create("changerequests", "odd", spec={"what": "ever"})
     async with AdaptersSite(api, world=world).running() as site:
         assert site.watches.snapshot().requests == {}
+
+
+@pytest.mark.parametrize(("given", "name"), [("", "cluster-1a2b3c4d"), ("prod-eu-1", "prod-eu-1")])
+def test_a_cluster_without_a_name_is_called_after_its_uid(given: str, name: str) -> None:
+    uid = "1a2b3c4d-0000-4000-8000-000000000001"
+    store = ClusterStore(given)
+    store.replace("namespaces", [{"metadata": {"name": "kube-system", "uid": uid}}])
+    assert store.snapshot().cluster == Cluster(name, uid)
+    store.apply("namespaces", "MODIFIED", {"metadata": {"name": "kube-system", "uid": uid, "labels": {"a": "b"}}})
+    assert store.snapshot().cluster.name == name
 
 
 def test_a_store_without_the_cluster_cannot_say_whose_it_is() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from countersign.domain.document import JsonObject, text
 from countersign.domain.errors import CountersignError, UnableError
+from countersign.domain.names import cluster_name
 from countersign.domain.resources import Approval, ChangeRequest, Cluster
 from countersign.domain.snapshot import Snapshot
 from countersign.domain.statement import act_of
@@ -33,7 +34,7 @@ Entry: TypeAlias = tuple[str, Any]
 
 
 class ClusterStore:
-    """Objects by plural and name. Not thread-safe: one event loop."""
+    """Objects by plural and name. Not thread-safe: one event loop. Without a name, the cluster is called after its UID."""
 
     def __init__(self, cluster_name: str) -> None:
         self._cluster_name = cluster_name
@@ -85,7 +86,7 @@ class ClusterStore:
             if cluster is None:
                 raise UnableError("the cluster's identity (the UID of kube-system) is not known yet.")
             self._snapshot = Snapshot(
-                cluster=Cluster(self._cluster_name, cluster.meta.uid),
+                cluster=Cluster(self._cluster_name or cluster_name(cluster.meta.uid), cluster.meta.uid),
                 identities=self._objects["agentidentities"],
                 reviewers=self._objects["reviewers"],
                 environments=self._objects["protectedenvironments"],

@@ -16,3 +16,8 @@ EXTRA_QUESTION: Final = f"{GROUP}/question"
 """In the extra of an access review of ours: nobody attempts this, the operator only wants to know."""
 
 DEFAULT_ENVIRONMENT: Final = "default"
+
+
+def cluster_name(uid: str) -> str:
+    """What a cluster is called to which nobody has given a name, by the UID of its namespace kube-system: the same wherever it is computed."""
+    return f"cluster-{uid[:8]}"
