@@ -18,6 +18,7 @@ RUNNING = {
     ("PodDisruptionBudget", "countersign-operator"),
     ("NetworkPolicy", "countersign-webhook"),
     ("NetworkPolicy", "countersign-operator"),
+    ("ResourceQuota", "countersign-critical-pods"),
 }
 
 
@@ -98,7 +99,7 @@ def test_probes(chart: Chart, process: str, port: int, scheme: str) -> None:
     only = container(chart, process)
     (listening,) = only["ports"]
     assert listening["containerPort"] == port
-    for probe, path in (("readinessProbe", "/readyz"), ("livenessProbe", "/livez")):
+    for probe, path in (("startupProbe", "/livez"), ("readinessProbe", "/readyz"), ("livenessProbe", "/livez")):
         assert only[probe]["httpGet"] == {"path": path, "port": listening["name"], "scheme": scheme}
 
 
@@ -144,12 +145,7 @@ def test_the_image(chart: Chart, process: str, image: dict[str, str], reference:
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_placement_reaches_the_pod(chart: Chart, process: str) -> None:
-    placement = {
-        "nodeSelector": {"a": "b"},
-        "tolerations": [{"operator": "Exists"}],
-        "affinity": {"podAffinity": {}},
-        "priorityClassName": "p",
-    }
+    placement = {"nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}], "priorityClassName": "p"}
     spec = pod(chart, process, {process: placement, "imagePullSecrets": [{"name": "s"}]})
     assert {name: spec[name] for name in placement} == placement
     assert spec["imagePullSecrets"] == [{"name": "s"}]

@@ -94,7 +94,7 @@ def test_the_schema_is_closed_and_knows_every_value() -> None:
         assert schema.get("additionalProperties") is False, path
         assert set(schema["properties"]) - {"global"} >= set(values), path
         for name, value in values.items():
-            if isinstance(value, dict) and value and name != "resources":
+            if isinstance(value, dict) and value and name not in {"resources", "podLabels", "podAnnotations"}:
                 check(schema["properties"][name], value, f"{path}.{name}")
 
     check(SCHEMA, DEFAULTS, "values")

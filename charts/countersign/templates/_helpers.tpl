@@ -5,6 +5,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- /* What tells the pods of one process from all others; immutable in a Deployment, so nothing that a release changes. */}}
@@ -41,24 +44,44 @@ metadata:
     {{- include "countersign.labels" $root | nindent 4 }}
     app.kubernetes.io/component: {{ .process }}
 spec:
+  {{- if not (dig "autoscaling" "enabled" false $own) }}
   replicas: {{ $own.replicas }}
+  {{- end }}
+  revisionHistoryLimit: 3
   selector:
     matchLabels:
       {{- include "countersign.selector" .process | nindent 6 }}
   strategy:
     type: RollingUpdate
+    {{- if $own.hostNetwork }}
+    # Where as many nodes as replicas hold the port, a new replica has no room until an old one is gone.
+    rollingUpdate: {maxUnavailable: 1, maxSurge: 0}
+    {{- else }}
     # A new replica is ready before an old one goes: guarded requests are refused whenever no webhook answers.
     rollingUpdate: {maxUnavailable: 0, maxSurge: 1}
+    {{- end }}
   template:
     metadata:
       labels:
         {{- include "countersign.labels" $root | nindent 8 }}
         app.kubernetes.io/component: {{ .process }}
+        {{- with $own.podLabels }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- with $own.podAnnotations }}
+      annotations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
     spec:
       serviceAccountName: countersign-{{ .process }}
       automountServiceAccountToken: true
       enableServiceLinks: false
+      # More than a drain takes, which the process does by itself at SIGTERM: a preStop hook has nothing to add.
       terminationGracePeriodSeconds: 30
+      {{- if $own.hostNetwork }}
+      hostNetwork: true
+      dnsPolicy: ClusterFirstWithHostNet
+      {{- end }}
       {{- with $root.Values.imagePullSecrets }}
       imagePullSecrets:
         {{- toYaml . | nindent 8 }}
@@ -119,7 +142,13 @@ spec:
           value: "0.0.0.0:{{ .port }}"
         ports:
         - {name: {{ .portName }}, containerPort: {{ .port }}, protocol: TCP}
-        # The first certificate has to be made and the caches filled before a replica is ready; being alive needs neither.
+        # Two minutes to come up, on however slow a node. Then: the first certificate has to be made and the caches filled before a replica is
+        # ready; being alive needs neither, nor the API server, whose absence a restart would not mend.
+        startupProbe:
+          httpGet: {path: /livez, port: {{ .portName }}, scheme: {{ upper .portName }}}
+          periodSeconds: 1
+          timeoutSeconds: 5
+          failureThreshold: 120
         readinessProbe:
           httpGet: {path: /readyz, port: {{ .portName }}, scheme: {{ upper .portName }}}
           periodSeconds: 2
@@ -127,7 +156,6 @@ spec:
           failureThreshold: 2
         livenessProbe:
           httpGet: {path: /livez, port: {{ .portName }}, scheme: {{ upper .portName }}}
-          initialDelaySeconds: 10
           periodSeconds: 10
           timeoutSeconds: 5
           failureThreshold: 3
@@ -137,13 +165,17 @@ spec:
           allowPrivilegeEscalation: false
           readOnlyRootFilesystem: true
           capabilities: {drop: [ALL]}
+      # As evenly as can be over zones and nodes; never a reason not to run. Each rollout's pods by themselves, or the old ones would count.
       topologySpreadConstraints:
+      {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
       - maxSkew: 1
-        topologyKey: kubernetes.io/hostname
+        topologyKey: {{ . }}
         whenUnsatisfiable: ScheduleAnyway
+        matchLabelKeys: [pod-template-hash]
         labelSelector:
           matchLabels:
-            {{- include "countersign.selector" .process | nindent 12 }}
+            {{- include "countersign.selector" $.process | nindent 12 }}
+      {{- end }}
       {{- with $own.nodeSelector }}
       nodeSelector:
         {{- toYaml . | nindent 8 }}
@@ -152,10 +184,25 @@ spec:
       tolerations:
         {{- toYaml . | nindent 8 }}
       {{- end }}
-      {{- with $own.affinity }}
       affinity:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
+        {{- merge (deepCopy $own.affinity) (include "countersign.apart" . | fromYaml) | toYaml | nindent 8 }}
+{{- end }}
+
+{{- /* {root, process}: the affinity that keeps its replicas on nodes of their own; on the host's network they have to be, for the port. */}}
+{{- define "countersign.apart" -}}
+{{- $selector := dict "matchLabels" (include "countersign.selector" .process | fromYaml) -}}
+{{- $term := dict "topologyKey" "kubernetes.io/hostname" "labelSelector" $selector -}}
+podAntiAffinity:
+{{- if (index .root.Values .process).hostNetwork }}
+  requiredDuringSchedulingIgnoredDuringExecution: {{ list $term | toJson }}
+{{- else }}
+  preferredDuringSchedulingIgnoredDuringExecution: {{ list (dict "weight" 100 "podAffinityTerm" $term) | toJson }}
+{{- end }}
+{{- end }}
+
+{{- /* The fewest replicas that a process runs with. */}}
+{{- define "countersign.replicas" -}}
+{{- dig "autoscaling" "enabled" false . | ternary (dig "autoscaling" "minReplicas" 0 .) .replicas }}
 {{- end }}
 
 {{- /* {root, process}. One replica has no budget: it would stop every drain of its node. */}}
