@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from copy import deepcopy
 from datetime import timedelta
 
 import pytest
@@ -13,10 +14,11 @@ from countersign.adapters.impact import ApiImpact
 from countersign.adapters.notices import ApiNotices
 from countersign.adapters.status import StatusBoard
 from countersign.domain.document import JsonObject
+from countersign.domain.names import ANNOTATION_REVISION
 from countersign.domain.resources import Meta, Target
 from countersign.service.keeping import Condition, Notice, Report
 from countersign.service.ports import ApiError
-from countersign.wire.crds import manifests
+from countersign.wire.crds import REVISION, manifests
 from tests.support.api import MemoryApi
 from tests.support.operator import HandClock
 
@@ -134,7 +136,45 @@ class TestDefinitions:
         await definitions.ensure()
         wanted = next(manifest for manifest in manifests() if manifest["metadata"]["name"] == "reviewers.kube-countersign.dev")
         assert covers(api.objects[path]["spec"], wanted["spec"])
-        assert api.objects[path]["metadata"]["annotations"] == {"helm": "x"}
+        assert api.objects[path]["metadata"]["annotations"] == {"helm": "x", ANNOTATION_REVISION: str(REVISION)}
+
+    async def test_a_newer_one_is_left_alone_whatever_else_it_says(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Two operators of two releases take turns in leading: they must not undo each other's definitions for ever."""
+        api = MemoryApi()
+        await PackagedDefinitions(api).ensure()
+        for tree in api.objects.values():
+            tree["metadata"]["annotations"][ANNOTATION_REVISION] = str(REVISION + 1)
+            version = tree["spec"]["versions"][0]
+            version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["later"] = {"type": "string", "maxLength": 9}
+            version["storage"] = False
+            tree["spec"]["versions"].append({**version, "name": "v1beta1", "storage": True})
+        before = deepcopy(api.objects)
+        older = PackagedDefinitions(api)
+        for _ in range(2):
+            await older.ensure()
+            older.changed({"metadata": {"name": "reviewers.kube-countersign.dev"}})
+        assert api.objects == before
+        assert len([record for record in caplog.records if "newer release" in record.message]) == 5, "told once each"
+
+    async def test_one_that_only_says_so_is_put_back(self) -> None:
+        api = MemoryApi()
+        await PackagedDefinitions(api).ensure()
+        path = f"{DEFINITIONS}/approvals.kube-countersign.dev"
+        api.objects[path]["metadata"]["annotations"][ANNOTATION_REVISION] = "999"
+        del api.objects[path]["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["x-kubernetes-validations"]
+        await PackagedDefinitions(api).ensure()
+        wanted = next(manifest for manifest in manifests() if manifest["metadata"]["name"] == "approvals.kube-countersign.dev")
+        assert covers(api.objects[path]["spec"], wanted["spec"])
+        assert api.objects[path]["metadata"]["annotations"][ANNOTATION_REVISION] == str(REVISION)
+
+    async def test_an_older_one_gets_the_number_even_where_it_says_the_same(self) -> None:
+        """Else the next operator of that older release would take it for its own."""
+        api = MemoryApi()
+        await PackagedDefinitions(api).ensure()
+        path = f"{DEFINITIONS}/approvals.kube-countersign.dev"
+        del api.objects[path]["metadata"]["annotations"]
+        await PackagedDefinitions(api).ensure()
+        assert api.objects[path]["metadata"]["annotations"] == {ANNOTATION_REVISION: str(REVISION)}
 
     async def test_an_event_on_one_of_ours_makes_it_look_again(self) -> None:
         api = MemoryApi()

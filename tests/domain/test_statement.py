@@ -346,3 +346,11 @@ def test_the_helper_sees_every_field() -> None:
 
 def test_first_names_are_taken_lazily() -> None:
     assert len(list(islice(names_of(_PLAIN), 1))) == 1
+
+
+@pytest.mark.parametrize("version", ["v1alpha1", "v1alpha2", "v1"])
+def test_what_is_signed_does_not_depend_on_the_api_version(version: str) -> None:
+    """All versions of our kinds have one schema; of other people's kinds each version may say it otherwise."""
+    ours = {"apiVersion": "kube-countersign.dev/v1alpha1", "kind": "Reviewer", "metadata": {"name": "bob"}, "spec": {"usernames": ["bob"]}}
+    assert digest_written({**ours, "apiVersion": f"kube-countersign.dev/{version}"}) == digest_written(ours)
+    assert digest_written({**ours, "apiVersion": "example.com/v1"}) != digest_written({**ours, "apiVersion": "example.com/v2"})

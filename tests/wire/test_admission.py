@@ -232,3 +232,17 @@ def test_what_is_written_down_is_bounded(field: tuple[str, ...], longest: int) -
     part[last] = "x" * (longest + 1)
     with pytest.raises(ReviewRefused, match=f"Expected `str` of length <= {longest}"):
         decode(json.dumps(tree).encode())
+
+
+def test_whichever_version_of_our_kinds_a_client_speaks_it_is_read_as_one() -> None:
+    """All versions have one schema, and the API server asks in the client's (rules name no version); other people's stay as they are."""
+    body = json.loads(read("an-approval-is-created")[0])
+    plain = decode(json.dumps(body).encode())
+    body["request"]["resource"]["version"] = "v1beta1"
+    body["request"]["object"]["apiVersion"] = "kube-countersign.dev/v1beta1"
+    assert decode(json.dumps(body).encode()) == plain
+    assert plain.version == "v1alpha1"
+    body["request"]["resource"]["group"] = "example.com"
+    other = decode(json.dumps(body).encode())
+    assert other.version == "v1beta1"
+    assert text(other.object, "apiVersion") == "kube-countersign.dev/v1beta1"

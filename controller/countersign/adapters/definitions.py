@@ -1,4 +1,8 @@
-"""Our CRDs, kept at the version of this package: Helm installs them once and never again."""
+"""Our CRDs, kept at the version of this package: Helm installs them once and never again.
+
+They only ever go forward. An operator of an older release leaves newer definitions alone, so that two releases that take turns in leading
+do not undo each other's, and what only the newer knows is not lost (docs/decisions/0008-crd-versions.md).
+"""
 
 import logging
 from typing import Any, Final
@@ -6,6 +10,7 @@ from typing import Any, Final
 from countersign.domain.document import JsonObject, mapping, text
 from countersign.service.ports import Api, ConflictError, NotFoundError
 from countersign.wire.crds import manifests
+from countersign.wire.crdversions import revision_of, shortcomings
 
 _COLLECTION: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _KEPT: Final = ("labels", "annotations")
@@ -20,6 +25,7 @@ class PackagedDefinitions:
         self._api = api
         self._names = {str(manifest["metadata"]["name"]) for manifest in manifests()}
         self._agreed = False
+        self._told: set[str] = set()
 
     def changed(self, document: JsonObject) -> bool:
         """Take an event on any CRD; whether it was one of ours."""
@@ -42,15 +48,33 @@ class PackagedDefinitions:
         except NotFoundError:
             await self._api.create(_COLLECTION, wanted)
             return True
-        if covers(live.get("spec"), wanted["spec"]):
+        if self._is_newer(name, live, wanted):
             return True
-        metadata = {key: mapping(live, "metadata")[key] for key in _KEPT if key in mapping(live, "metadata")}
-        metadata |= {"name": name, "resourceVersion": text(live, "metadata", "resourceVersion")}
+        if revision_of(live) == revision_of(wanted) and covers(live.get("spec"), wanted["spec"]):
+            return True
+        own = wanted["metadata"]
+        metadata = {key: {**mapping(live, "metadata", key), **own[key]} for key in _KEPT}
         try:
-            await self._api.replace(f"{_COLLECTION}/{name}", {**wanted, "metadata": metadata})
+            await self._api.replace(
+                f"{_COLLECTION}/{name}",
+                {**wanted, "metadata": {**metadata, "name": name, "resourceVersion": text(live, "metadata", "resourceVersion")}},
+            )
         except ConflictError:
             return False
         _log.warning("brought the CustomResourceDefinition %s to the version of this image", name)
+        return True
+
+    def _is_newer(self, name: str, live: JsonObject, wanted: dict[str, Any]) -> bool:
+        """Whether a newer release wrote it. What only says so, and is no extension of ours, somebody has tampered with."""
+        revision = revision_of(live)
+        if revision <= revision_of(wanted):
+            return False
+        if lacking := shortcomings(live, wanted):
+            _log.error("the CustomResourceDefinition %s says that it is newer (%d), but: %s", name, revision, "; ".join(lacking))
+            return False
+        if name not in self._told:
+            self._told.add(name)
+            _log.warning("the CustomResourceDefinition %s is of a newer release (%d): left as it is", name, revision)
         return True
 
 

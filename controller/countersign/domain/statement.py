@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from countersign.domain.document import JsonObject, canonical, mapping, sha256
-from countersign.domain.names import API_VERSION, GROUP
+from countersign.domain.document import JsonObject, canonical, mapping, sha256, text
+from countersign.domain.names import GROUP, SIGNED_AS
 from countersign.domain.resources import ChangeRequest
 
 MAX_LINES: Final = 20
@@ -119,6 +119,8 @@ def digest_written(new: JsonObject, *, generation: bool = False) -> str:
         if kept:
             metadata[marks] = kept
     bound = {key: value for key, value in new.items() if key not in ("status", "metadata")} | {"metadata": metadata}
+    if _is_ours(text(new, "apiVersion")):
+        bound["apiVersion"] = SIGNED_AS
     if generation:
         bound["generation"] = mapping(new, "metadata").get("generation")
     return f"sha256:{sha256(bound)}"
@@ -143,7 +145,7 @@ def render(request: ChangeRequest) -> str:
 
     No two specs have the same text: paths are fixed, each value is JSON, and a list is one line for each of its items.
     """
-    lines = [API_VERSION]
+    lines = [SIGNED_AS]
     for path, value in _fields(request):
         if isinstance(value, tuple):
             lines.extend(f"{path}[{index}]: {_printable(item)}" for index, item in enumerate(value))
@@ -190,6 +192,7 @@ def _printable(value: object) -> str:
 
 
 def _is_ours(key: str) -> bool:
+    """Of a label, an annotation, or an apiVersion."""
     return key.partition("/")[0] == GROUP
 
 

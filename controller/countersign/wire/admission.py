@@ -11,9 +11,10 @@ from typing import Annotated, Final
 import msgspec
 
 from countersign.domain.answer import Answer
-from countersign.domain.document import JsonObject
+from countersign.domain.document import JsonObject, text
 from countersign.domain.errors import CountersignError
-from countersign.domain.names import GROUP
+from countersign.domain.names import API_VERSION as OUR_API_VERSION
+from countersign.domain.names import GROUP, VERSION
 from countersign.domain.request import Operation, Request, UserInfo
 from countersign.wire.lazydocument import LazyDocument, check_text, decode_whole, is_object
 
@@ -103,7 +104,7 @@ def decode(body: bytes) -> Request:
         uid=request.uid,
         operation=request.operation,
         group=request.resource.group,
-        version=request.resource.version,
+        version=VERSION if ours else request.resource.version,
         resource=request.resource.resource,
         subresource=request.sub_resource or "",
         namespace=request.namespace or "",
@@ -121,7 +122,10 @@ def decode(body: bytes) -> Request:
 
 
 def _object(raw: msgspec.Raw, field: str, *, ours: bool) -> JsonObject | None:
-    """Objects of our own kinds are read at once (schemas are held against a dict); others as their members are asked for."""
+    """Objects of our own kinds are read at once (schemas are held against a dict); others as their members are asked for.
+
+    All versions of our kinds have one schema (docs/decisions/0008-crd-versions.md): whichever the client speaks, it is read as ours.
+    """
     if not is_object(raw):
         if bytes(raw) == b"null":
             return None
@@ -132,6 +136,8 @@ def _object(raw: msgspec.Raw, field: str, *, ours: bool) -> JsonObject | None:
         document: JsonObject = decode_whole(raw)
     except ValueError as error:
         raise ReviewRefused(f"This AdmissionReview cannot be answered: request.{field}: {error}.") from error
+    if text(document, "apiVersion").partition("/")[0] == GROUP:
+        return {**document, "apiVersion": OUR_API_VERSION}
     return document
 
 

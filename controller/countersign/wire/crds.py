@@ -7,10 +7,11 @@ import argparse
 import difflib
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from countersign.domain.names import API_VERSION, GROUP, VERSION
+from countersign.domain.names import ANNOTATION_REVISION, GROUP, VERSION
 from countersign.wire.resources import KINDS, Kind
 
 _CATEGORY: Final = "countersign"
@@ -18,6 +19,20 @@ _HEADER: Final = "# Generated from controller/countersign/wire/resources by `mak
 _DROPPED: Final = frozenset({"title", "$defs", "$ref", "anyOf", "const"})
 
 Schema = dict[str, Any]
+
+REVISION: Final = 1
+"""Greater than that of every release before whose CRDs were others; a test holds it against what was released. The greatest wins in a cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A version under which the API server serves our kinds, each with the one schema; `storage`: whether it is written as this."""
+
+    name: str
+    storage: bool = False
+
+
+VERSIONS: tuple[Served, ...] = (Served(VERSION, storage=True),)
 
 
 def manifests() -> list[Schema]:
@@ -41,6 +56,7 @@ def _manifest(kind: Kind) -> Schema:
         "kind": "CustomResourceDefinition",
         "metadata": {
             "name": kind.resource,
+            "annotations": {ANNOTATION_REVISION: str(REVISION)},
             "labels": {"app.kubernetes.io/name": "countersign", "app.kubernetes.io/part-of": "countersign"},
         },
         "spec": {
@@ -54,17 +70,17 @@ def _manifest(kind: Kind) -> Schema:
                 "categories": [_CATEGORY],
             },
             "scope": "Cluster",
-            "versions": [_version(kind)],
+            "versions": [_version(kind, version) for version in VERSIONS],
         },
     }
 
 
-def _version(kind: Kind) -> Schema:
+def _version(kind: Kind, served: Served) -> Schema:
     version: Schema = {
-        "name": VERSION,
+        "name": served.name,
         "served": True,
-        "storage": True,
-        "schema": {"openAPIV3Schema": _root(kind)},
+        "storage": served.storage,
+        "schema": {"openAPIV3Schema": _root(kind, served)},
         "subresources": {"status": {}},
         "additionalPrinterColumns": [
             {
@@ -82,7 +98,7 @@ def _version(kind: Kind) -> Schema:
     return version
 
 
-def _root(kind: Kind) -> Schema:
+def _root(kind: Kind, served: Served) -> Schema:
     spec = kind.spec.model_json_schema(by_alias=True)
     status = kind.status.model_json_schema(by_alias=True)
     root: Schema = {
@@ -90,7 +106,7 @@ def _root(kind: Kind) -> Schema:
         "description": kind.description,
         "required": ["spec"],
         "properties": {
-            "apiVersion": {"type": "string", "maxLength": 128, "description": API_VERSION},
+            "apiVersion": {"type": "string", "maxLength": 128, "description": f"{GROUP}/{served.name}"},
             "kind": {"type": "string", "maxLength": 64, "description": kind.kind},
             "metadata": {"type": "object"},
             "spec": _structural(spec, spec.get("$defs", {})) | kind.spec_extra,

@@ -9,7 +9,7 @@ weak at the same tick (docs/threat-model.md, the tamper race).
 
 from typing import Final
 
-from countersign.domain.names import GROUP
+from countersign.domain.names import ANNOTATION_REVISION, GROUP
 from countersign.wire.cel import USERNAME, every, literal, literals, negated, optional_name, some
 from countersign.wire.guards.laundering import keeps_owners
 from countersign.wire.guards.objects import (
@@ -67,7 +67,7 @@ def self_policies(site: Site) -> list[Guard]:
                 f"The webhook configuration {CONFIGURATION} is kept by Countersign's operator. To remove Countersign, uninstall its Helm release.",
             ),
             refusal(
-                some(negated(definition), by_operator, every(has_subresource("status"), by_server)),
+                some(negated(definition), by_operator, every(has_subresource("status"), by_server), _same_definition()),
                 "Countersign's CustomResourceDefinitions are kept by its operator: deleting one would delete every signature. Uninstall the Helm release first.",
             ),
             refusal(
@@ -89,6 +89,19 @@ def self_policies(site: Site) -> list[Guard]:
         ],
     }
     return [*policy(site, NAME, spec), *policy(site, SECOND_NAME, spec)]
+
+
+def _same_definition() -> str:
+    """An apply that changes nothing: `kubectl apply`, Argo CD and Flux write their own annotations and labels, and come again and again."""
+    revision = f"metadata.?annotations[?{literal(ANNOTATION_REVISION)}]"
+    return every(
+        operation("UPDATE"),
+        has_subresource(),
+        "object.spec == oldObject.spec",
+        f"object.{revision} == oldObject.{revision}",
+        "object.metadata.?finalizers == oldObject.metadata.?finalizers",
+        "object.metadata.?ownerReferences == oldObject.metadata.?ownerReferences",
+    )
 
 
 def _whole(site: Site) -> str:
