@@ -15,6 +15,7 @@ from countersign.adapters.decision_log import StreamDecisionLog
 from countersign.adapters.live import ApiLiveLook
 from countersign.adapters.metrics import PrometheusMetrics
 from countersign.adapters.parsers import WireParsers
+from countersign.adapters.reach import Reach
 from countersign.adapters.requests import ApiRequests
 from countersign.adapters.store import ClusterStore
 from countersign.adapters.watch import Watches
@@ -38,6 +39,7 @@ class Webhook:
     api: KubernetesApi
     watches: Watches
     certificate: ServingCertificate
+    reach: Reach
     metrics: PrometheusMetrics
     review: Review
     access: tuple[Authorizing, AccessCounters] | None
@@ -102,6 +104,7 @@ def build_webhook(settings: Settings) -> Webhook:
         api=api,
         watches=watches,
         certificate=ServingCertificate(api, clock, namespace=settings.namespace, client_authorities=settings.client_authorities),
+        reach=Reach(api, clock),
         metrics=metrics,
         review=Review(outside, judge, Opening(ApiRequests(api), ttl=settings.request_ttl, bounds=bounds, remember=settings.stale_after)),
         access=_access(settings, outside, metrics) if settings.authorizer else None,

@@ -13,7 +13,7 @@ from countersign.domain.request import Request
 from countersign.entrypoints import bodies
 from countersign.entrypoints.webhook import LONGEST, ReviewPath, allowance
 from countersign.wire.admission import MAX_REVIEW_BYTES
-from tests.support.webhook import Start, Webhook, review
+from tests.support.webhook import Start, Webhook, one_answer, request, review
 
 
 def test_a_review_is_answered(shared: Webhook) -> None:
@@ -116,6 +116,15 @@ def test_an_error_is_a_refusal_with_the_uid(shared: Webhook, error: str) -> None
     assert (response["status"]["code"], response["status"]["reason"]) == (500, "InternalError")
     assert "COULD NOT DECIDE" in response["status"]["message"]
     assert response["status"]["details"]["causes"] == [{"reason": "outcome", "message": "Unable"}]
+
+
+@pytest.mark.parametrize(("name", "closes"), [("payments", False), ("allow-it", False), ("raise-KeyError", True), ("unable", True)])
+def test_who_cannot_decide_sends_the_api_server_elsewhere(shared: Webhook, name: str, *, closes: bool) -> None:
+    """It would else go on asking the one replica that is cut off, over the connection that it has."""
+    connection = shared.raw()
+    connection.sendall(request(review(name)))
+    head, _ = one_answer(connection)
+    assert (b"connection: close" in head) == closes
 
 
 def test_an_answer_that_cannot_be_written_is_a_refusal(shared: Webhook) -> None:

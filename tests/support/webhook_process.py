@@ -26,7 +26,7 @@ from countersign.service.ports import ApiError, NotFoundError
 
 
 class ScriptedService:
-    """`sleep-SECONDS` waits; `raise-NAME` raises that; `allow` allows; `deadline` tells how much time it was given; `long-N` answers at length.
+    """`sleep-SECONDS` waits; `raise-NAME` raises that; `allow` allows; `deadline` tells how much time it was given; `long-N` answers at length; `unable` could not decide.
 
     Else a refusal.
     """
@@ -42,6 +42,8 @@ class ScriptedService:
                 ]
             case "allow":
                 return Answer(allowed=True, reason=Reason.NOT_HELD)
+            case "unable":
+                return Answer(allowed=False, reason=Reason.UNABLE, message="it cannot decide")
             case "badaudit":
                 return Answer(allowed=True, reason=Reason.NOT_HELD, audit={"not/a/key": "v"})
             case "deadline":

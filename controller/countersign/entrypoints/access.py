@@ -65,7 +65,7 @@ class AccessPath:
             return
         else:
             status, content_type, body = self._answer(user, access)
-            await respond(send, status, content_type, body)
+            await respond(send, status, content_type, body, last=status != HTTPStatus.OK)
 
     def _answer(self, user: UserInfo, access: Access) -> tuple[HTTPStatus, bytes, bytes]:
         try:

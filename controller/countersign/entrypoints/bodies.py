@@ -106,9 +106,11 @@ class Bodies:
         return ReviewRefused(message, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
-async def respond(send: Send, status: int, content_type: bytes, body: bytes) -> None:
-    """One whole answer."""
+async def respond(send: Send, status: int, content_type: bytes, body: bytes, *, last: bool = False) -> None:
+    """One whole answer. After the `last` one the connection is closed, and the client's next request may reach another replica."""
     headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+    if last:
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -25,7 +25,7 @@ async def _serve(settings: Settings) -> int:
         parts.review,
         parts.metrics,
         drain=drain,
-        ready=[parts.certificate.ready],
+        ready=[parts.certificate.ready, parts.reach.ready],
         access=parts.access,
         callers=frozenset(settings.client_names),
     )
@@ -40,6 +40,7 @@ async def _serve(settings: Settings) -> int:
     background = [
         asyncio.create_task(parts.watches.run(), name="watches"),
         asyncio.create_task(parts.certificate.run(), name="certificate"),
+        asyncio.create_task(parts.reach.run(), name="reach"),
     ]
     serving = asyncio.create_task(web.serve(), name="server")
     try:

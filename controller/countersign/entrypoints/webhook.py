@@ -138,19 +138,21 @@ class ReviewPath:
         cancelled = None
         try:
             async with asyncio.timeout(deadline - time.monotonic() + GRACE):
-                body = encode(request.uid, await self._service.review(request, deadline=deadline))
+                answer = await self._service.review(request, deadline=deadline)
+            body = encode(request.uid, answer)
         except TimeoutError:
             self._metrics.failed()
             _log.error("review %s: no decision before its deadline", request.uid)
-            body = encode(request.uid, _TOO_LATE)
+            answer, body = _TOO_LATE, encode(request.uid, _TOO_LATE)
         except asyncio.CancelledError as error:
             cancelled = error
-            body = encode(request.uid, _STOPPED)
+            answer, body = _STOPPED, encode(request.uid, _STOPPED)
         except Exception:  # noqa: BLE001  (whatever went wrong, it is not an allow)
             self._metrics.failed()
             _log.exception("review %s: refused, because deciding on it failed", request.uid)
-            body = encode(request.uid, _FAILED)
-        await respond(send, HTTPStatus.OK, b"application/json", body)
+            answer, body = _FAILED, encode(request.uid, _FAILED)
+        # The API server keeps its connections and goes on asking whom it asked before: who cannot decide sends it elsewhere.
+        await respond(send, HTTPStatus.OK, b"application/json", body, last=answer.reason is Reason.UNABLE)
         if cancelled is not None:
             raise cancelled
 
