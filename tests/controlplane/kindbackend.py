@@ -24,6 +24,7 @@ from tests.controlplane.progress import Progress
 CLUSTER_NAME = "kind"
 CONFIG = ROOT / "kind-config.yaml"
 IMAGE_VARIABLE = "KIND_NODE_IMAGE"
+WORKERS_VARIABLE = "KIND_WORKERS"  # how many nodes there are beside the control plane; none: it runs the pods itself
 READY_WITHIN = 120.0
 PORTS: Mapping[Process, str] = {"webhook": "https:{}:8443", "operator": "http:{}:8080"}
 
@@ -78,8 +79,9 @@ class KindBackend:
             self._state = replace(self._state, created=True, ready=False)
             state.save(self._layout, self._state)
         with progress.step("waiting for the API server"):
-            if self._node_status() != "running":
-                self._docker("start", self._node)
+            for node in self.nodes():
+                if self._node_status(node) != "running":
+                    self._docker("start", node)
             self._wait_api_server()
             for file in ("ca.crt", "ca.key"):
                 write(self._layout.pki / file, self._docker("exec", self._node, "cat", f"/etc/kubernetes/pki/{file}"))
@@ -98,16 +100,24 @@ class KindBackend:
             raise HarnessError(f"docker {' '.join(arguments)} failed:\n{last_lines(answer.stderr)}")
         return answer.stdout
 
-    def _node_status(self) -> str:
-        """What Docker says of the node's container: running, exited, …; empty where there is none."""
-        return docker.run("container", "inspect", "--format", "{{.State.Status}}", self._node).stdout.strip()
+    def nodes(self) -> list[str]:
+        """The nodes' containers, by name: the control plane's and the workers'."""
+        return sorted(self._docker("ps", "--all", "--format", "{{.Names}}", "--filter", self._label).split())
+
+    @property
+    def _label(self) -> str:
+        return f"label=io.x-k8s.kind.cluster={self._name}"
+
+    def _node_status(self, node: str) -> str:
+        """What Docker says of a node's container: running, exited, …; empty where there is none."""
+        return docker.run("container", "inspect", "--format", "{{.State.Status}}", node).stdout.strip()
 
     def begin_installation(self) -> None:
         # While kind mostly waits for its node.
         self._image = ThreadPoolExecutor(1).submit(docker.build_image, docker.image_tag())
 
     def _exists(self) -> bool:
-        return bool(self._node_status())
+        return bool(self._node_status(self._node))
 
     def _create(self) -> None:
         image = os.environ.get(IMAGE_VARIABLE)
@@ -127,13 +137,14 @@ class KindBackend:
         authorization.prepare(self._layout.authorization)
         file = self._layout.state / "kind-config.yaml"
         shared, own = authorization.PLAIN.parent.relative_to(ROOT), self._layout.authorization
-        write(file, CONFIG.read_text().replace(f"hostPath: {shared}\n", f"hostPath: {own}\n"))
+        workers = "- role: worker\n" * int(os.environ.get(WORKERS_VARIABLE) or 0)
+        text = CONFIG.read_text().replace(f"hostPath: {shared}\n", f"hostPath: {own}\n")
+        write(file, text.replace("kubeadmConfigPatches:\n", f"{workers}kubeadmConfigPatches:\n", 1))
         return file
 
     def _delete(self) -> None:
         # What `kind delete cluster` does, without needing a kind binary to clear up.
-        nodes = self._docker("ps", "--all", "--quiet", "--filter", f"label=io.x-k8s.kind.cluster={self._name}").split()
-        if nodes:
+        if nodes := self.nodes():
             self._docker("rm", "--force", "--volumes", *nodes)
 
     def _wait_api_server(self) -> None:
@@ -169,7 +180,7 @@ class KindBackend:
         with progress.step("Countersign's image"):
             image = self._image.result() if self._image else docker.build_image(docker.image_tag())
         if not self._has(image):
-            with progress.step(f"loading {image} into the node"):
+            with progress.step(f"loading {image} into the nodes"):
                 self._kind("load", "docker-image", "--name", self._name, image)
         current = chart.merged(values, {"image": {"repository": docker.REPOSITORY, "tag": image.partition(":")[2], "pullPolicy": "Never"}})
         with progress.step("installing the chart"):
@@ -179,8 +190,8 @@ class KindBackend:
             self._wait_rolled_out(admin)
 
     def _has(self, image: str) -> bool:
-        names = self._docker("exec", self._node, "ctr", "--namespace", "k8s.io", "images", "list", "--quiet")
-        return any(name.endswith(f"/{image}") for name in names.split())
+        lists = [self._docker("exec", node, "ctr", "--namespace", "k8s.io", "images", "list", "--quiet") for node in self.nodes()]
+        return all(any(name.endswith(f"/{image}") for name in names.split()) for names in lists)
 
     def _preserving_logs(self) -> None:
         """Fetches the logs of pods that are about to be replaced."""
@@ -273,7 +284,7 @@ class KindBackend:
     # --- what is to be read -------------------------------------------------------------------
 
     def collect_logs(self) -> None:
-        nodelogs.collect(self._layout, self._node)
+        nodelogs.collect(self._layout, self.nodes())
 
     def metrics(self, process: Process) -> str:
         with self._admin() as admin:

@@ -1,6 +1,6 @@
-"""The logs of a kind node, brought to the same files that the local cluster writes.
+"""The logs of kind nodes, brought to the same files that the local cluster writes.
 
-Fetched when somebody asks, by one `docker exec`. What has been fetched once stays, so that the log of a pod that has been
+Fetched when somebody asks, by one `docker exec` a node. What has been fetched once stays, so that the log of a pod that has been
 replaced since is not lost as long as it was collected before.
 """
 
@@ -41,13 +41,14 @@ def lines(text: str, stream: str) -> list[str]:
     return found
 
 
-def collect(layout: Layout, node: str) -> None:
+def collect(layout: Layout, nodes: Iterable[str]) -> None:
     """
     Raises:
-        HarnessError: the node is not there
+        HarnessError: one of the nodes is not there
     """
     saved = layout.logs / "node"
-    _fetch(node, saved)
+    for node in nodes:
+        _fetch(node, saved)
     for name, beginning in SOURCES.items():
         files = sorted(saved.glob(f"pods/{beginning}*/*/*.log"), key=_age)
         if name == "webhook":
