@@ -23,7 +23,7 @@ ON_A_CLUSTER := tests/e2e tests/jailbreak tests/docs/test_commands.py
 CRDS := charts/countersign/crds
 STATIC := charts/countersign/files/static-manifest.yaml
 
-.PHONY: help venv generate lint format types imports unit fuzz e2e e2e-1 e2e-2 jailbreak conformance test up down logs demo bench
+.PHONY: help venv generate lint format types imports unit fuzz e2e e2e-1 e2e-2 jailbreak conformance chaos test up down logs demo bench
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ jailbreak: venv ## Each attack with and without its guard; KUBECONFIG=FILE: agai
 
 conformance: venv ## Kubernetes' own tests, with and without; CONFORMANCE='standard/Agents …' for some of it
 	$(PY) -m tests.conformance $(CONFORMANCE)
+
+chaos: venv ## What breaks costs agents a retry and people nothing: kind, 3 nodes; CHAOS='frozen drain' for some of it
+	$(PY) -m tests.chaos $(CHAOS)
 
 test: venv ## All stages of CI and a summary: lint types imports unit fuzz e2e jailbreak
 	@IN_TEST=yes $(PY) -m tests.stages $(STAGES)
