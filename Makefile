@@ -44,15 +44,17 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-generate: venv ## The CRDs and the static manifest, from the models
+generate: venv ## The CRDs and the static manifest from the models; docs/values.md and the schema's texts from values.yaml
 	$(PY) -m countersign.wire.crds $(CRDS)
 	$(PY) -m countersign.wire.static $(STATIC)
+	$(PY) -m tests.chart.reference
 
 lint: venv ## Style, and that generated files are up to date
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m countersign.wire.crds $(CRDS) --check
 	$(PY) -m countersign.wire.static $(STATIC) --check
+	$(PY) -m tests.chart.reference --check
 
 format: venv ## Puts the code into the one format
 	$(PY) -m ruff format

@@ -37,6 +37,10 @@ class Chart:
             self.rendered[key] = self._run("template", values)
         return [obj for obj in yaml.load_all(self.rendered[key], yaml.CSafeLoader) if obj]
 
+    def render(self, values: Values, *flags: str) -> str:
+        """With flags of `helm template`; as text. Raises Refused."""
+        return self._run("template", values, *flags)
+
     def find(self, kind: str, name: str, values: Values = NAMED) -> Object:
         """The one object of this kind and name. Raises Refused, and AssertionError where there is not one."""
         found = [obj for obj in self.objects(values) if (obj["kind"], obj["metadata"]["name"]) == (kind, name)]

@@ -1,17 +1,11 @@
 """Values that are taken, and values that are refused with a sentence."""
 
-import json
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.chart.rendering import CHART, NAMED, OUT_OF_CLUSTER, Chart, Refused
-
-DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
-SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+from tests.chart.rendering import NAMED, OUT_OF_CLUSTER, Chart, Refused
 
 ACCEPTED: Mapping[str, dict[str, Any]] = {
     "a name alone": {},
@@ -36,42 +30,103 @@ ACCEPTED: Mapping[str, dict[str, Any]] = {
     "no network policy": {"networkPolicy": {"enabled": False}},
     "a narrow network": {"networkPolicy": {"from": ["10.0.0.1/32", "fd00::1/128"], "apiServer": ["10.0.0.0/24"]}},
     "a pull secret": {"imagePullSecrets": [{"name": "registry"}]},
+    "Secrets, but not Helm's own": {
+        "default": {
+            "protectFrom": "People",
+            "resources": [{"group": "", "resource": "secrets"}, {"group": "", "resource": "pods"}],
+            "exclude": ["kube-system", "kube-public", "kube-node-lease", "countersign"],
+        }
+    },
 }
 REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
-    "a name of two lines": ({"clusterName": "prod\nstatement: x"}, "/clusterName"),
+    "a name of two lines": ({"clusterName": "prod\nstatement: x"}, "/clusterName': value must be 'letters, digits, "),
     "a name that is too long": ({"clusterName": "x" * 64}, "/clusterName"),
-    "an unknown value": ({"replicas": 3}, "additional properties 'replicas' not allowed"),
-    "a misspelt value deep down": ({"default": {"approvals": {"requierd": 2}}}, "requierd"),
+    "an unknown value": ({"replicas": 3}, "additional properties 'replicas' not allowed(.|\n)*one of .*'requestTTL'"),
+    "a misspelt value deep down": (
+        {"default": {"approvals": {"requierd": 2}}},
+        "'requierd' not allowed(.|\n)*one of 'hardwareKeysOnly', 'required', 'teams', 'useWithin'",
+    ),
     "failurePolicy, which is not offered": ({"webhook": {"failurePolicy": "Ignore"}}, "failurePolicy"),
     "no webhook": ({"webhook": {"replicas": 0}}, "/webhook/replicas"),
     "a replica as a string": ({"operator": {"replicas": "2"}}, "/operator/replicas"),
-    "a tag as a digest": ({"image": {"digest": "latest"}}, "/image/digest"),
-    "a fraction of an hour": ({"requestTTL": "1.5h"}, "/requestTTL"),
-    "requests that expire at once": ({"requestTTL": "0s"}, "/requestTTL"),
+    "a tag as a digest": ({"image": {"digest": "latest"}}, "/image/digest': value must be 'sha256: and 64 hexadecimal digits"),
+    "a fraction of an hour": ({"requestTTL": "1.5h"}, "/requestTTL': value must be 'whole days, hours, minutes or seconds"),
+    "requests that expire at once": ({"requestTTL": "0s"}, "/requestTTL': value must be .* more than none"),
     "no request at all": ({"maxOpenRequests": 0}, "/maxOpenRequests"),
     "half a request": ({"maxOpenRequests": 1.5}, "/maxOpenRequests"),
     "a view that is always stale": ({"staleAfter": "0s"}, "/staleAfter"),
     "signatures that cannot be used": ({"default": {"approvals": {"useWithin": "0m"}}}, "/default/approvals/useWithin"),
     "no signature": ({"default": {"approvals": {"required": 0}}}, "/default/approvals/required"),
-    "mode Off": ({"default": {"mode": "Off"}}, "/default/mode"),
+    "mode Off": ({"default": {"mode": "Off"}}, "/default/mode': value must be one of 'Audit', 'Enforce'"),
     "registration opened": ({"default": {"registration": "Open"}}, "/default/registration"),
     "protection from nobody": ({"default": {"protectFrom": "Nobody"}}, "/default/protectFrom"),
     "a webhook without TLS": ({"outOfCluster": {"url": "http://127.0.0.1:8443/validate"}}, "/outOfCluster/url"),
-    "a webhook at another path": ({"outOfCluster": {"url": "https://127.0.0.1:8443/"}}, "/outOfCluster/url"),
+    "a webhook at another path": (
+        {"outOfCluster": {"url": "https://127.0.0.1:8443/"}},
+        "/outOfCluster/url': value must be 'https://HOST:PORT/validate",
+    ),
     "a profile that is none": ({"profile": "paranoid"}, "/profile"),
     "any certificate of an authority": (
         {"apiServerClient": {"ca": "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"}},
-        "/apiServerClient",
+        "apiServerClient.ca needs apiServerClient.commonNames",
     ),
-    "a name of nobody's certificate": ({"apiServerClient": {"commonNames": ["x"]}}, "/apiServerClient"),
+    "a name of nobody's certificate": (
+        {"apiServerClient": {"commonNames": ["x"]}},
+        "apiServerClient.commonNames does nothing without apiServerClient.ca",
+    ),
     "a certificate that is a path": ({"apiServerClient": {"ca": "/etc/ca.crt", "commonNames": ["x"]}}, "/apiServerClient/ca"),
     "two names in one": (
         {"apiServerClient": {"ca": "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n", "commonNames": ["a,b"]}},
         "/apiServerClient/commonNames",
     ),
-    "an address that is no network": ({"networkPolicy": {"from": ["10.0.0.1"]}}, "/networkPolicy/from"),
+    "an address that is no network": (
+        {"networkPolicy": {"from": ["10.0.0.1"]}},
+        "/networkPolicy/from/0': value must be 'addresses as CIDR",
+    ),
     "a peer that says nothing, and so is everybody": ({"networkPolicy": {"metricsFrom": [{}]}}, "/networkPolicy/metricsFrom"),
     "a level of logging that is none": ({"logLevel": "loud"}, "/logLevel"),
+}
+
+# Each by itself is a value that may be; together they cannot.
+OUTSIDE = {"outOfCluster": OUT_OF_CLUSTER["outOfCluster"]}
+CONFLICTING: Mapping[str, tuple[dict[str, Any], str]] = {
+    "a narrow network without policies": (
+        {"networkPolicy": {"enabled": False, "from": ["10.0.0.1/32"]}},
+        "networkPolicy.from: no NetworkPolicy",
+    ),
+    "a narrow network of nothing": (
+        {**OUTSIDE, "networkPolicy": {"apiServer": ["10.0.0.1/32"]}},
+        "networkPolicy.apiServer: there is nothing",
+    ),
+    "an address of no Service": ({**OUTSIDE, "authorizer": {"clusterIP": "10.0.0.1"}}, "authorizer.clusterIP: there is no Service"),
+    "one folder for two": (
+        {"staticManifest": {"enabled": True, "folder": "/etc/x"}, "authorizer": {"enabled": True, "folder": "/etc/x"}},
+        "Give each a folder of its own",
+    ),
+    "an account of no namespace": (
+        {"default": {"except": [{"kind": "ServiceAccount", "name": "ci"}]}},
+        "ServiceAccount ci needs its namespace",
+    ),
+    "a user in a namespace": (
+        {"default": {"except": [{"kind": "User", "name": "root", "namespace": "a"}]}},
+        "the User root has no namespace",
+    ),
+    "one of no values": (
+        {"default": {"selector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}},
+        "In of the label a needs values",
+    ),
+    "the values of whatever exists": (
+        {"default": {"selector": {"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}}},
+        "Exists of the label a takes no values",
+    ),
+    "pods, held back from the kubelets": (
+        {"default": {"protectFrom": "Everyone", "resources": [{"group": "", "resource": "pods"}]}},
+        "the kubelets delete pods themselves",
+    ),
+    "Helm's own Secrets, held back from Helm": (
+        {"default": {"protectFrom": "People", "resources": [{"group": "", "resource": "secrets"}]}},
+        "Add countersign to default.exclude",
+    ),
 }
 
 
@@ -87,22 +142,28 @@ def test_refused(chart: Chart, values: dict[str, Any], sentence: str) -> None:
         chart.objects({**NAMED, **values})
 
 
-def test_the_schema_is_closed_and_knows_every_value() -> None:
-    def check(schema: dict[str, Any], values: dict[str, Any], path: str) -> None:
-        if "$ref" in schema:
-            schema = SCHEMA["definitions"][schema["$ref"].rsplit("/", 1)[-1]]
-        assert schema.get("additionalProperties") is False, path
-        assert set(schema["properties"]) - {"global"} >= set(values), path
-        for name, value in values.items():
-            if isinstance(value, dict) and value and name not in {"resources", "podLabels", "podAnnotations"}:
-                check(schema["properties"][name], value, f"{path}.{name}")
-
-    check(SCHEMA, DEFAULTS, "values")
+@pytest.mark.parametrize(("values", "sentence"), CONFLICTING.values(), ids=CONFLICTING)
+def test_what_cannot_go_together(chart: Chart, values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(Refused, match=sentence):
+        chart.objects({**NAMED, **values})
 
 
-def test_every_value_is_explained() -> None:
-    lines = (CHART / "values.yaml").read_text().splitlines()
-    bare = [
-        line for above, line in pairwise(lines) if ":" in line and not line.lstrip().startswith("#") and not above.lstrip().startswith("#")
-    ]
-    assert [line.split(":")[0].strip() for line in bare] == ["requests", "limits"] * 2
+def test_all_that_is_wrong_is_said_at_once(chart: Chart) -> None:
+    several = [CONFLICTING[name] for name in ("a narrow network without policies", "one folder for two", "an account of no namespace")]
+    together: dict[str, Any] = {**NAMED}
+    for values, _ in several:
+        together |= values
+    with pytest.raises(Refused) as refused:
+        chart.objects(together)
+    assert [sentence for _, sentence in several if sentence not in str(refused.value)] == []
+
+
+@pytest.mark.parametrize("version", ["1.32.9", "1.31.0-eks-1"])
+def test_an_older_kubernetes_is_refused(chart: Chart, version: str) -> None:
+    with pytest.raises(Refused, match=f"Kubernetes v{version} is too old: Countersign needs 1.33 or newer"):
+        chart.render(NAMED, "--kube-version", version)
+
+
+@pytest.mark.parametrize("version", ["1.33.0", "1.33.0-gke.100", "1.37.2"])
+def test_a_supported_kubernetes_is_taken(chart: Chart, version: str) -> None:
+    assert chart.render(NAMED, "--kube-version", version)
