@@ -20,58 +20,63 @@ from tests.e2e.people import People
 from tests.e2e.story import Story
 
 KIRO = "system:serviceaccount:agents:kiro"
+EVERYBODY = 50  # times the limit of one requester
 
 # --- a limit ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def two_at_once(cluster: Cluster) -> Iterator[None]:
-    cluster.reconfigure(maxOpenRequests=2)
-    yield
+def limit(cluster: Cluster) -> Iterator[int]:
+    """For one requester. What other tests have left waiting must not fill the bound of everybody together, fifty times as much."""
+    limit = 2 + filled(cluster)
+    cluster.reconfigure(maxOpenRequests=limit)
+    yield limit
     cluster.reset_values()
 
 
-def test_past_the_limit_nothing_is_opened_and_room_comes_back(story: Story, people: People, two_at_once: None) -> None:
+def filled(cluster: Cluster) -> int:
+    """How high a limit has to be for everybody's room not to be full already."""
+    return len(cluster.api.list(path("changerequests"))) // EVERYBODY + 1
+
+
+def test_past_the_limit_nothing_is_opened_and_room_comes_back(story: Story, people: People, limit: int) -> None:
     agent = story.agent("flooder", sponsors=("alice",))
-    spaces = [story.namespace() for _ in range(4)]
-    first, second = (story.ask(agent, path("namespaces", space)) for space in spaces[:2])
+    within, past, another = [story.namespace() for _ in range(limit)], story.namespace(), story.namespace()
+    opened = [story.ask(agent, path("namespaces", space)) for space in within]
 
-    limited = story.delete(agent, path("namespaces", spaces[2]))
+    limited = story.delete(agent, path("namespaces", past))
     assert (limited.outcome, limited.answer.status) == ("Limited", httpx.codes.FORBIDDEN)
-    assert limited.message.startswith("TOO MANY OPEN CHANGE REQUESTS, nothing was deleted: 2 change requests of this requester wait")
-    assert first in limited.message
-    assert second in limited.message
+    told = f"TOO MANY OPEN CHANGE REQUESTS, nothing was deleted: {limit} change requests of this requester wait"
+    assert limited.message.startswith(told)
+    assert opened[0] in limited.message
+    assert opened[1] in limited.message
     assert "Retry-After" not in limited.answer.body.get("details", {})
-    assert story.requests_for(spaces[2]) == []
-    assert story.decisions(spaces[2])[-1]["reason"] == "Limited"
+    assert story.requests_for(past) == []
+    assert story.decisions(past)[-1]["reason"] == "Limited"
 
-    assert story.delete(agent, path("namespaces", spaces[0])).request == first, "what is open is answered as ever"
-    story.signed(first, people.bob)
-    story.passes(agent, path("namespaces", spaces[0]))
-    assert story.ask(agent, path("namespaces", spaces[2])), "there is room again"
-    assert story.delete(agent, path("namespaces", spaces[3])).outcome == "Limited"
-    assert story.delete(agent, path("namespaces", spaces[3]), dryRun="All").outcome == "DryRun"
+    assert story.delete(agent, path("namespaces", within[0])).request == opened[0], "what is open is answered as ever"
+    story.signed(opened[0], people.bob)
+    story.passes(agent, path("namespaces", within[0]))
+    assert story.ask(agent, path("namespaces", past)), "there is room again"
+    assert story.delete(agent, path("namespaces", another)).outcome == "Limited"
+    assert story.delete(agent, path("namespaces", another), dryRun="All").outcome == "DryRun"
 
     other = story.agent("bystander", sponsors=("alice",))
-    assert story.ask(other, path("namespaces", spaces[3])), "another agent has room of its own"
+    assert story.ask(other, path("namespaces", another)), "another agent has room of its own"
 
 
-def test_a_deletecollection_opens_no_more_than_the_limit(cluster: Cluster, story: Story, two_at_once: None) -> None:
+def test_a_deletecollection_opens_no_more_than_the_limit(cluster: Cluster, story: Story, limit: int) -> None:
     agent, home = story.agent("sweeper", sponsors=("alice",)), story.namespace()
-    for number in range(5):
-        story.claim(home, f"claim-{number}")
-    for _ in range(8):  # it ends at the first refusal; whoever wants more asks again and again
+    names = [f"claim-{number}" for number in range(limit + 3)]
+    for name in names:
+        story.claim(home, name)
+    for _ in range(len(names) + 3):  # it ends at the first refusal; whoever wants more asks again and again
         story.delete(agent, path("persistentvolumeclaims", namespace=home))
-    for number in range(5):
-        story.delete(agent, path("persistentvolumeclaims", f"claim-{number}", namespace=home))
-    opened = [
-        request
-        for number in range(5)
-        for request in story.requests_for(f"claim-{number}")
-        if request["spec"]["target"]["namespace"] == home
-    ]
-    assert len(opened) == 2
-    assert len(cluster.api.list(path("persistentvolumeclaims", namespace=home))) == 5
+    for name in names:
+        story.delete(agent, path("persistentvolumeclaims", name, namespace=home))
+    opened = [request for name in names for request in story.requests_for(name) if request["spec"]["target"]["namespace"] == home]
+    assert len(opened) == limit
+    assert len(cluster.api.list(path("persistentvolumeclaims", namespace=home))) == len(names)
 
 
 # --- forged reviews ---------------------------------------------------------------------------
@@ -94,8 +99,13 @@ def forged(target: dict[str, Any], username: str = KIRO, **fields: Any) -> dict[
 
 
 @pytest.fixture(scope="module")
-def webhook(cluster: Cluster) -> Iterator[ExtraWebhook]:
-    with cluster.extra_webhook(COUNTERSIGN_MAX_OPEN_REQUESTS="3") as extra:
+def room(cluster: Cluster) -> int:
+    return 3 + filled(cluster)
+
+
+@pytest.fixture(scope="module")
+def webhook(cluster: Cluster, room: int) -> Iterator[ExtraWebhook]:
+    with cluster.extra_webhook(COUNTERSIGN_MAX_OPEN_REQUESTS=str(room)) as extra:
         yield extra
 
 
@@ -124,18 +134,18 @@ class TestForged:
         assert story.requests_for(target["metadata"]["name"]) == []
 
     def test_opens_one_request_however_often_and_no_more_than_the_limit(
-        self, cluster: Cluster, story: Story, webhook: ExtraWebhook
+        self, cluster: Cluster, story: Story, webhook: ExtraWebhook, room: int
     ) -> None:
         """What is left of it: the room of whoever is named. It is documented, and ends where the API server shows a certificate."""
         agent = story.agent("framed", sponsors=("alice",))
         username = f"system:serviceaccount:agents:{agent}"
-        spaces = [story.namespace() for _ in range(5)]
+        spaces = [story.namespace() for _ in range(room + 2)]
         outcomes = []
         for space in spaces:
             target = cluster.api.get(path("namespaces", space))
             outcomes += [outcome(webhook.review(forged(target, username=username))) for _ in range(3)]
-        assert outcomes == ["Pending"] * 9 + ["Limited"] * 6
-        assert [len(story.requests_for(space)) for space in spaces] == [1, 1, 1, 0, 0]
+        assert outcomes == ["Pending"] * 3 * room + ["Limited"] * 6
+        assert [len(story.requests_for(space)) for space in spaces] == [1] * room + [0, 0]
 
     def test_another_content_than_the_cluster_holds_is_not_what_was_signed(
         self, cluster: Cluster, story: Story, people: People, webhook: ExtraWebhook
