@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx
 
 from tests.chaos.load import body, fresh
-from tests.chaos.nodes import Nodes
+from tests.chaos.nodes import Nodes, conditions
 from tests.controlplane import chart, waiting
 from tests.controlplane.api import ApiError, path
 from tests.controlplane.chart import NAMESPACE
@@ -138,14 +138,26 @@ def _restarts(stage: Stage, pod: str) -> int:
 
 
 def _partition(stage: Stage) -> None:
-    with stage.nodes.cut_off(stage.nodes.pods("webhook")[0], both_ways=True):
-        time.sleep(CUT_FOR)
+    _cut_off(stage, stage.nodes.pods("webhook")[0]["metadata"]["name"], both_ways=True)
 
 
 def _deafen(stage: Stage) -> None:
     """It is still asked, and can look nothing up."""
-    with stage.nodes.cut_off(stage.nodes.pods("webhook")[1], both_ways=False):
-        time.sleep(CUT_FOR)
+    _cut_off(stage, stage.nodes.pods("webhook")[1]["metadata"]["name"], both_ways=False)
+
+
+def _cut_off(stage: Stage, name: str, *, both_ways: bool) -> None:
+    """Until it has left the Service by itself, and for CUT_FOR seconds at least."""
+    url = path("pods", name, namespace=NAMESPACE)
+    with stage.nodes.cut_off(stage.cluster.api.get(url), both_ways=both_ways):
+        end = time.monotonic() + CUT_FOR
+        waiting.until(
+            lambda: conditions(stage.cluster.api.get(url)).get("Ready") == "False",
+            "the replica that is cut off was to say that it is not ready",
+            timeout=45,
+            pause=0.5,
+        )
+        time.sleep(max(0.0, end - time.monotonic()))
 
 
 def _restart_node(stage: Stage) -> None:

@@ -126,13 +126,17 @@ class Nodes:
     def missing(self) -> str:
         """What is not as it should be; "" when all is."""
         for node in self._admin.list(path("nodes")):
-            conditions = {each["type"]: each["status"] for each in node["status"].get("conditions", [])}
-            if conditions.get("Ready") != "True":
+            if conditions(node).get("Ready") != "True":
                 return f"the node {_name(node)} is not ready"
         for process in PROCESSES:
             if not self._backend._is_rolled_out(self._admin, process):
                 return f"the Deployment countersign-{process} is not rolled out"
         return ""
+
+
+def conditions(thing: dict[str, Any]) -> dict[str, str]:
+    """Of a pod or a node, by type."""
+    return {each["type"]: each["status"] for each in thing["status"].get("conditions", [])}
 
 
 def _name(thing: dict[str, Any]) -> str:

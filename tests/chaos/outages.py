@@ -13,6 +13,7 @@ import httpx
 
 from tests.chaos.faults import Stage
 from tests.chaos.load import PRECIOUS, body, deployment, fresh
+from tests.chaos.nodes import conditions
 from tests.chaos.report import Check
 from tests.controlplane import chart, docker, waiting
 from tests.controlplane.api import Answer, path
@@ -223,7 +224,7 @@ class Outages:
     def _wait_nodes(self) -> None:
         def ready() -> bool:
             nodes = self._cluster.api.list(path("nodes"))
-            return all({"Ready": "True"}.items() <= _conditions(node).items() for node in nodes)
+            return all({"Ready": "True"}.items() <= conditions(node).items() for node in nodes)
 
         waiting.until(ready, "every node was to be ready", timeout=POD_WITHIN, pause=0.5)
 
@@ -282,9 +283,5 @@ def _waits_for_image(pod: dict[str, Any]) -> bool:
     return any("Image" in state.get("waiting", {}).get("reason", "") for state in states)
 
 
-def _conditions(thing: dict[str, Any]) -> dict[str, str]:
-    return {each["type"]: each["status"] for each in thing["status"].get("conditions", [])}
-
-
 def _is_ready(pod: dict[str, Any]) -> bool:
-    return _conditions(pod).get("Ready") == "True"
+    return conditions(pod).get("Ready") == "True"

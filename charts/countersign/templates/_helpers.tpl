@@ -159,6 +159,8 @@ spec:
           periodSeconds: 10
           timeoutSeconds: 5
           failureThreshold: 3
+          # A process that hangs does not drain either: it is killed after this, not after the pod's grace period.
+          terminationGracePeriodSeconds: 5
         resources:
           {{- toYaml $own.resources | nindent 10 }}
         securityContext:
