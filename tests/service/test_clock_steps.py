@@ -1,7 +1,7 @@
 """Somebody sets the clock, back or forward, by hours: nothing passes that was not signed for, and all is as before once it is right again.
 
 The webhook's clock is its node's; creation times are the API server's. That the two are too far apart is noticed by the live look's adapter
-(tests/contract/test_api.py), which the world here has not got: so this is the rule by itself.
+(tests/contract/test_live_look.py), which the world here has not got: so this is the rule by itself.
 """
 
 from datetime import timedelta

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.admission import Ask, refusals
-from tests.wire.test_guards import ALICE, ALL, KIRO, thing
+from tests.wire._cluster import ALICE, ALL, KIRO, thing
 
 CLAIM = {"namespace": "payments", "name": "ledger", "uid": "u1"}
 
