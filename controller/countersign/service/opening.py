@@ -55,14 +55,13 @@ class Opening:
         if full := self.full(facts, verdict):  # again, and at once before it is written: others were let in while this one read
             return full
         draft = draft_request(facts, verdict, losses, self._ttl)
-        key = (act_now(facts), draft.round)
-        first = key not in self._recent
-        self._recent.setdefault(key, (facts.now, draft))
+        key, ours = (act_now(facts), draft.round), (facts.now, draft)
+        self._recent.setdefault(key, ours)
         try:
             opened = await self._write(draft, timeout)
-        except BaseException:
-            if first:
-                self._recent.pop(key, None)
+        except BaseException:  # a deadline's cancellation too: what was not written must not take up room
+            if self._recent.get(key) is ours:  # else another review has the same request in hand, or has written it
+                self._recent.pop(key)
             raise
         self._recent[key] = (facts.now, opened.request)
         return opened
