@@ -176,6 +176,8 @@ def test_whose_key_is_registered_is_said_by_its_fingerprint() -> None:
     assert fingerprints["more"] in told(person("bob"), more)
     assert fingerprints["bob"] not in told(person("bob"), more)
     assert told(more, more) == told(more, person("bob")) == ""
+    said_otherwise = replace(BOB, keys=tuple(replace(key, public_key=f"{key.public_key.strip()} of my laptop") for key in BOB.keys))
+    assert told(BOB, said_otherwise) == "", "another comment is no other key"
     many = person("bob", keys=tuple(key_of(f"key{index}") for index in range(8)))
     assert " and 3 more (compare" in told(None, many)
     assert "(unreadable)" in told(None, replace(BOB, keys=(ReviewerKey("odd", "ssh-ed25519 odd"),)))

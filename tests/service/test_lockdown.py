@@ -1,32 +1,15 @@
 """After tampering: nothing guarded passes for an agent, signed for or not, until a second human says that the incident is over."""
 
-from collections.abc import Callable
-from datetime import timedelta
-
 import pytest
 
 from countersign.domain.answer import Reason
-from tests.support.objects import HOUR, MINUTE, user
+from tests.service._emergency import ADMIN, INCIDENT, lifted, lock
 from tests.support.replicas import KIRO_USER, Story, cause, request_in
-from tests.support.world import Json
-
-ADMIN = user("erin@example.com", "system:authenticated")
-INCIDENT = "3f9a1c2e"
 
 
 @pytest.fixture
 def story() -> Story:
     return Story()
-
-
-def lock(story: Story, incident: str = INCIDENT) -> None:
-    """As the operator does."""
-    lockdown = {"incident": incident, "since": "2026-11-22T12:00:00Z", "guard": "countersign-guards", "what": "changed"}
-    story.world.update("protectedenvironments", "default", lambda document: document.update(status={"lockdown": lockdown}))
-
-
-def lifted(incident: str) -> Callable[[Json], None]:
-    return lambda document: document["spec"].update(lockdownLifted=incident)
 
 
 def test_what_was_signed_for_passes_no_more(story: Story) -> None:
@@ -118,102 +101,3 @@ def test_taking_the_number_out_again_is_free_and_locks_again(story: Story) -> No
     lock(story)
     assert story.write("protectedenvironments", "default", lambda document: document["spec"].pop("lockdownLifted"), by=ADMIN).allowed
     assert story.delete().reason is Reason.LOCKED
-
-
-# ── broken glass ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def glass(
-    story: Story, ahead: timedelta = 5 * MINUTE, by: str = ADMIN.username, why: str = "all reviewers have left"
-) -> Callable[[Json], None]:
-    since = (story.world.now + ahead).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return lambda document: document["spec"].update(glass={"from": since, "by": by, "why": why})
-
-
-@pytest.fixture
-def strict(story: Story) -> Story:
-    story.change("protectedenvironments", "default", protectFrom="Everyone")
-    return story
-
-
-def test_a_human_does_without_signatures_for_an_hour(strict: Story) -> None:
-    assert strict.delete(by=ADMIN).reason is Reason.PENDING
-    assert strict.write("protectedenvironments", "default", glass(strict), by=ADMIN).allowed
-    assert strict.delete(by=ADMIN).reason is Reason.PENDING, "not before it was announced for a while"
-    strict.wait(5 * MINUTE)
-    answer = strict.delete(by=ADMIN)
-    assert (answer.allowed, answer.reason) == (True, Reason.GLASS_BROKEN)
-    assert answer.audit["reason"] == "GlassBroken"
-    strict.wait(HOUR)
-    assert strict.delete(by=ADMIN).reason is Reason.PENDING
-
-
-def test_with_it_reviewers_are_registered_again(strict: Story) -> None:
-    """Reviewers are lost, registration is closed: the case it is made for."""
-    strict.change("protectedenvironments", "default", registration="Closed")
-    new = {"usernames": ["dora@example.com"]}
-    assert strict.write("reviewers", "dora", new, by=ADMIN).reason is Reason.PENDING
-    strict.write("protectedenvironments", "default", glass(strict), by=ADMIN)
-    strict.wait(5 * MINUTE)
-    assert strict.write("reviewers", "dora", new, by=ADMIN).reason is Reason.GLASS_BROKEN
-
-
-def test_and_a_lockdown_is_lifted(story: Story) -> None:
-    lock(story)
-    story.write("protectedenvironments", "default", glass(story), by=ADMIN)
-    story.wait(5 * MINUTE)
-    assert story.write("protectedenvironments", "default", lifted(INCIDENT), by=ADMIN).reason is Reason.GLASS_BROKEN
-    assert story.delete().reason is Reason.PENDING
-
-
-def test_it_frees_no_agent_and_no_machine(strict: Story) -> None:
-    machine = user("system:serviceaccount:ci:deployer")
-    strict.write("protectedenvironments", "default", glass(strict), by=ADMIN)
-    strict.wait(5 * MINUTE)
-    assert strict.delete().reason is Reason.PENDING
-    assert strict.delete(by=machine).reason is Reason.PENDING
-
-
-def test_no_agent_and_no_machine_breaks_it(story: Story) -> None:
-    machine = user("system:serviceaccount:ci:deployer")
-    announced = glass(story, by=KIRO_USER.username)
-    assert story.write("protectedenvironments", "default", announced, by=KIRO_USER).reason is Reason.FORBIDDEN
-    refused = story.write("protectedenvironments", "default", glass(story, by=machine.username), by=machine)
-    assert refused.reason is Reason.INVALID
-    assert "Only a human" in refused.message
-
-
-@pytest.mark.parametrize("ahead", [-HOUR, timedelta(0), 4 * MINUTE, 25 * HOUR])
-def test_it_is_announced_ahead(story: Story, ahead: timedelta) -> None:
-    refused = story.write("protectedenvironments", "default", glass(story, ahead), by=ADMIN)
-    assert refused.reason is Reason.INVALID
-    assert (story.world.now + 5 * MINUTE).strftime("%Y-%m-%dT%H:%M:%SZ") in refused.message
-
-
-def test_in_ones_own_name(story: Story) -> None:
-    refused = story.write("protectedenvironments", "default", glass(story, by="bob@example.com"), by=ADMIN)
-    assert refused.reason is Reason.INVALID
-    assert ADMIN.username in refused.message
-
-
-def test_what_was_announced_stays_writable(story: Story) -> None:
-    """Others change other things in the environment meanwhile and afterwards."""
-    story.write("protectedenvironments", "default", glass(story), by=ADMIN)
-    for _ in range(3):
-        story.wait(HOUR)
-        other = user("ops@example.com")
-        assert story.write("protectedenvironments", "default", lambda document: document["spec"].update(ownWork="1h"), by=other).allowed
-
-
-def test_whoever_sees_it_in_time_takes_it_out_again(strict: Story) -> None:
-    strict.write("protectedenvironments", "default", glass(strict), by=ADMIN)
-    strict.wait(MINUTE)
-    guard = user("carol@example.com")
-    assert strict.write("protectedenvironments", "default", lambda document: document["spec"].pop("glass"), by=guard).allowed
-    strict.wait(10 * MINUTE)
-    assert strict.delete(by=ADMIN).reason is Reason.PENDING
-
-
-def test_not_in_another_environment(story: Story) -> None:
-    story.environment("prod")
-    assert story.write("protectedenvironments", "prod", glass(story), by=ADMIN).reason is Reason.INVALID

@@ -78,6 +78,10 @@ class Authorizer(Library):
     def group(self, name: str) -> "Authorizer":
         return replace(self, asked=(name,))
 
+    def name(self, name: str) -> "Authorizer":
+        assert name
+        return self
+
     def resource(self, name: str) -> "Authorizer":
         return replace(self, asked=(*self.asked, name))
 

@@ -5,10 +5,10 @@ Broken glass is the other way round: a human, never an agent and no machine, doe
 `ahead` of that.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from countersign.domain.identify import Human, Requester
+from countersign.domain.identify import Agent, Human, Requester
 from countersign.domain.names import DEFAULT_ENVIRONMENT
 from countersign.domain.request import UserInfo
 from countersign.domain.resources import Glass, Lockdown, ProtectedEnvironment
@@ -16,7 +16,13 @@ from countersign.domain.snapshot import Snapshot
 
 GLASS_LASTS: Final = timedelta(hours=1)
 _LONGEST_AHEAD: Final = timedelta(days=1)
+_LATEST: Final = datetime.max.replace(tzinfo=UTC) - GLASS_LASTS
 _SLACK: Final = timedelta(seconds=30)  # between the clock of whoever writes the time and ours
+
+_GUISE: Final = (
+    "An agent could have asked in your name (whenAgentsCanImpersonate: Widen), and only a human breaks the glass: "
+    "take away the agent's right first (kubectl get agentidentities, WAYS-ROUND), then ask again."
+)
 
 
 def lockdown_in(snapshot: Snapshot) -> Lockdown | None:
@@ -37,7 +43,7 @@ def glass_is_broken(snapshot: Snapshot, now: datetime) -> bool:
 def glass_faults(
     old: ProtectedEnvironment | None, new: ProtectedEnvironment, who: Requester, user: UserInfo, now: datetime, ahead: timedelta
 ) -> tuple[str, ...]:
-    """What is wrong with an announcement that this change makes; none where it makes none."""
+    """What is wrong with an announcement that this change makes; none where it makes none. `who`: in the eyes of the environment."""
     glass = new.glass
     if glass is None or (old is not None and glass == old.glass):
         return ()
@@ -46,7 +52,8 @@ def glass_faults(
             new.meta.name == DEFAULT_ENVIRONMENT,
             f"spec.glass is a setting of the environment {DEFAULT_ENVIRONMENT!r} alone: leave it out here.",
         ),
-        (isinstance(who, Human), "Only a human breaks the glass: neither an agent nor a machine may set spec.glass."),
+        (not _is_guise(who), _GUISE),
+        (isinstance(who, Human) or _is_guise(who), "Only a human breaks the glass: neither an agent nor a machine may set spec.glass."),
         (glass.by == user.username, f"spec.glass.by must be your own username, {user.username!r}: everybody is told who did it."),
         (
             now + ahead - _SLACK <= glass.since <= now + _LONGEST_AHEAD,
@@ -57,10 +64,13 @@ def glass_faults(
     return tuple(sentence for holds, sentence in rules if not holds)
 
 
+def _is_guise(who: Requester) -> bool:
+    return isinstance(who, Agent) and isinstance(who.guise, Human)
+
+
 def describe(glass: Glass) -> str:
-    return (
-        f"{glass.by} does without signatures from {_rendered(glass.since)} to {_rendered(glass.since + GLASS_LASTS)}, saying: {glass.why}"
-    )
+    until = min(glass.since, _LATEST) + GLASS_LASTS  # any time can be asked for, and whoever asks is told what is wrong with it
+    return f"{glass.by} does without signatures from {_rendered(glass.since)} to {_rendered(until)}, saying: {glass.why}"
 
 
 def _rendered(moment: datetime) -> str:

@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 
 from countersign.domain import weakening
 from countersign.domain.classify import ENVIRONMENTS, IDENTITIES, REVIEWERS, Setting
+from countersign.domain.emergency import describe
 from countersign.domain.identify import Agent, Requester, matches, shown
 from countersign.domain.names import DEFAULT_ENVIRONMENT
 from countersign.domain.protect import Environments, Hold, asker, given_a_voice, hold, registration_is_closed
@@ -88,19 +89,28 @@ def notes(old: Writable | None, new: Writable | None, weaker: tuple[str, ...]) -
             return (*_keys_registered(old if isinstance(old, Reviewer) else None, new), *taken)
         case AgentIdentity() if old is None:
             return (_said_of(f"the agent {new.meta.name} is", (shown(each) for each in new.subjects)),)
-        case ProtectedEnvironment() if old is None and new.exceptions:
-            return (_said_of(f"the environment {new.meta.name} lets through", (shown(each) for each in new.exceptions)),)
+        case ProtectedEnvironment() if old is None:
+            let_through = _said_of(f"the environment {new.meta.name} lets through", (shown(each) for each in new.exceptions))
+            return (*_glass_announced(None, new), *((let_through,) if new.exceptions else ()))
+        case ProtectedEnvironment() if isinstance(old, ProtectedEnvironment):
+            return (*_glass_announced(old, new), *taken)
         case _:
             return taken
 
 
 def _keys_registered(old: Reviewer | None, new: Reviewer) -> tuple[str, ...]:
-    before = {key.public_key for key in old.keys} if old else set()
-    added = [f"{key.name} {_fingerprint(key)}" for key in new.keys if key.public_key not in before]
+    before = {weakening.material(key.public_key) for key in old.keys} if old else set()
+    added = [f"{key.name} {_fingerprint(key)}" for key in new.keys if weakening.material(key.public_key) not in before]
     if not added:
         return ()
     sentence = _said_of(f"from now on {new.meta.name} signs with", added)
     return (f"{sentence} (compare with ssh-keygen -l)",)
+
+
+def _glass_announced(old: ProtectedEnvironment | None, new: ProtectedEnvironment) -> tuple[str, ...]:
+    if new.glass is None or (old is not None and old.glass == new.glass):
+        return ()
+    return (f"this announces broken glass: {describe(new.glass)}. If that is not your own wish, take spec.glass out again",)
 
 
 def _fingerprint(key: ReviewerKey) -> str:

@@ -57,16 +57,16 @@ def of_reviewer(old: Reviewer | None, new: Reviewer) -> tuple[str, ...]:
     """What a registration adds: a person, a username, a key, a key's longer life, a team."""
     if old is None:
         return ("a reviewer is registered",)
-    lives = {_material(key.public_key): key.not_after for key in old.keys}
+    lives = {material(key.public_key): key.not_after for key in old.keys}
     outlives = any(
-        (material := _material(key.public_key)) in lives
-        and (before := lives[material]) is not None
+        (known := material(key.public_key)) in lives
+        and (before := lives[known]) is not None
         and (key.not_after is None or key.not_after > before)
         for key in new.keys
     )
     rules = (
         ("a username is added", _adds(old.usernames, new.usernames)),
-        ("a key is added", _adds(lives, (_material(key.public_key) for key in new.keys))),
+        ("a key is added", _adds(lives, (material(key.public_key) for key in new.keys))),
         ("a key lives longer", outlives),
         ("a team is added", _adds(old.teams, new.teams)),
     )
@@ -122,7 +122,7 @@ def _glob_covers(wide: str, narrow: str) -> bool:
     return wide == narrow or bool(glob(wide, one="[^*]").fullmatch(narrow))
 
 
-def _material(public_key: str) -> str:
+def material(public_key: str) -> str:
     """Type and key of an OpenSSH public key line: another comment is no other key."""
     return " ".join(public_key.split()[:2])
 

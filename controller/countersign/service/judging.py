@@ -12,7 +12,7 @@ from countersign.domain.document import text
 from countersign.domain.emergency import glass_faults
 from countersign.domain.identify import Agent, Requester
 from countersign.domain.profile import Profile
-from countersign.domain.protect import Hold, registration_is_closed
+from countersign.domain.protect import Hold, asker, registration_is_closed
 from countersign.domain.register import SettingHold, notes, setting_hold
 from countersign.domain.request import GroupResource, Operation, Request, UserInfo
 from countersign.domain.resources import AgentIdentity, Losses, ProtectedEnvironment, Reviewer
@@ -99,7 +99,8 @@ class Judge:
             findings = Findings(tuple(error for error in findings.errors if error not in known), findings.warnings)
         if isinstance(new, ProtectedEnvironment):
             before = old if isinstance(old, ProtectedEnvironment) else None
-            faults = glass_faults(before, new, who, request.user, now, self._terms.glass_ahead)
+            asking = asker(before or new, who, request.user, snapshot.directory)
+            faults = glass_faults(before, new, asking, request.user, now, self._terms.glass_ahead)
             findings = replace(findings, errors=(*findings.errors, *faults))
         told = tuple(f"countersign: {note}" for note in notes(old, new, result.weaker))
         return result.hold, replace(findings, warnings=(*findings.warnings, *told)), result.closed_for_good
