@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from countersign.domain.answer import Reason
+from countersign.domain.approval import Phase, standing
 from countersign.domain.classify import ENVIRONMENTS, Deletion, Setting
 from countersign.domain.decide import Facts, Permit, Withhold, decide, holding
 from countersign.domain.identify import Agent, Directory, Human, Machine
@@ -19,6 +20,7 @@ from countersign.domain.resources import (
     Becoming,
     Change,
     Losses,
+    Meta,
     Mode,
     ProtectFrom,
     Registration,
@@ -173,6 +175,61 @@ def test_a_second_human_signs_and_neither_requester_nor_sponsor() -> None:
     assert signed_by("carol").reason is Reason.APPROVED
 
 
+BORROWED = [
+    ("a glob", Subject(SubjectKind.USER, "*@example.com", groups=("assisted",)), ("alice@example.com", "bob@example.com")),
+    ("a name", Subject(SubjectKind.USER, "alice@example.com", groups=("assisted",)), ("alice@example.com",)),
+    ("a group alone", Subject(SubjectKind.GROUP, "assisted"), ("alice@example.com", "bob@example.com", "root")),
+    ("an account", account("agents", "laptop"), ()),
+]
+
+
+@pytest.mark.parametrize(("subject", "expected"), [pytest.param(*row[1:], id=row[0]) for row in BORROWED])
+def test_an_agent_that_hides_its_humans_name_could_be_anybodys(subject: Subject, expected: tuple[str, ...]) -> None:
+    """`sponsorFrom: Username`: alice's agent goes by carol's name, and alice, whom nothing names then, would sign for it."""
+    laptop = identity("laptop", subject, sponsors=(), sponsor_from_username=True, could_become=ANYBODY)
+    people = [person("alice"), BOB, person("root", usernames=("root",))]
+    counted = snapshot(laptop, *people).directory.counted(user("carol@example.net"))
+    assert isinstance(counted, Agent)
+    assert (counted.sponsors, counted.lenders) == ((), expected)
+    own = replace(laptop, sponsor_from_username=False, sponsors=("dave",))
+    assert snapshot(own, *people).directory.lenders(own) == frozenset()
+
+
+def test_where_it_only_reports_an_agent_of_a_borrowed_name_has_its_own_sponsor() -> None:
+    borrowed = Subject(SubjectKind.USER, "*@example.com", groups=("assisted",))
+    laptop = identity("laptop", borrowed, sponsors=(), sponsor_from_username=True, could_become=ANYBODY)
+    people = [person("alice"), BOB]
+    asked = facts(user("alice@example.com", "assisted"), snapshot(laptop, PLAIN, *people, namespace("payments")))
+    verdict = decide(asked)
+    assert isinstance(verdict, Withhold)
+    request = replace(
+        draft_request(asked, verdict, Losses(), timedelta(hours=24)), meta=Meta("delete-namespace-payments-00000000", created=NOW)
+    )
+    for signer, phase in (("alice", Phase.PENDING), ("bob", Phase.USABLE)):
+        assert standing(request, snapshot(laptop, PLAIN, *people, request, approval(request, signer)), NOW).phase is phase
+
+
+def test_its_human_does_not_sign_for_it() -> None:
+    borrowed = Subject(SubjectKind.USER, "*@example.com", groups=("assisted",))
+    laptop = identity("laptop", borrowed, sponsors=(), sponsor_from_username=True, could_become=ANYBODY)
+    people = [person("alice"), person("dora", usernames=("dora@example.net",)), person("carol", usernames=("carol@example.net",))]
+    asked = facts(user("carol@example.net"), snapshot(laptop, WIDE, *people, namespace("payments")))
+    verdict = decide(asked)
+    assert isinstance(verdict, Withhold)
+    request = draft_request(asked, verdict, Losses(), timedelta(hours=24))
+    request = replace(request, meta=replace(request.meta, name="delete-namespace-payments-00000000"))
+    for signer, reason in (("alice", Reason.PENDING), ("dora", Reason.APPROVED)):
+        signed = snapshot(laptop, WIDE, *people, namespace("payments"), request, approval(request, signer))
+        assert decide(facts(user("carol@example.net"), signed)).reason is reason, signer
+        shown = standing(request, signed, NOW).phase
+        assert shown is (Phase.USABLE if reason is Reason.APPROVED else Phase.PENDING), (
+            "the operator, and whoever brings the Approval, say the same"
+        )
+    calm = snapshot(replace(laptop, could_become=Becoming()), WIDE, *people, request, approval(request, "alice"))
+    assert standing(request, calm, NOW).phase is Phase.USABLE, "none of it is written down: without that right there is nobody behind it"
+    assert request.requester.sponsors == ()
+
+
 def test_what_was_signed_by_the_sponsor_before_does_not_count_once_it_widens() -> None:
     people = [person("alice"), BOB, person("carol")]
     calm = snapshot(replace(ROGUE, could_become=Becoming()), replace(WIDE, protect_from=ProtectFrom.PEOPLE), *people, namespace("payments"))
@@ -184,6 +241,37 @@ def test_what_was_signed_by_the_sponsor_before_does_not_count_once_it_widens() -
     assert request.requester.agents == ()
     signed = snapshot(ROGUE, WIDE, *people, namespace("payments"), request, approval(request, "alice"))
     assert decide(facts(user("bob@example.com"), signed)).reason is Reason.PENDING
+
+
+def test_its_human_does_not_sign_either_where_the_request_was_opened_before_anybody_could_be_behind_it() -> None:
+    people = [person("alice"), person("carol", usernames=("carol@example.net",))]
+    wide = replace(WIDE, protect_from=ProtectFrom.PEOPLE)
+    asked = facts(user("carol@example.net"), snapshot(HARMLESS, wide, *people, namespace("payments")))
+    verdict = decide(asked)
+    assert isinstance(verdict, Withhold)
+    request = draft_request(asked, verdict, Losses(), timedelta(hours=24))
+    request = replace(request, meta=replace(request.meta, name="delete-namespace-payments-00000000"))
+    signed = [HARMLESS, wide, *people, namespace("payments"), request, approval(request, "alice")]
+    assert decide(facts(user("carol@example.net"), snapshot(*signed))).reason is Reason.APPROVED
+    borrowed = Subject(SubjectKind.USER, "*@example.com", groups=("assisted",))
+    laptop = identity("laptop", borrowed, sponsors=(), sponsor_from_username=True, could_become=ANYBODY)
+    assert decide(facts(user("carol@example.net"), snapshot(laptop, *signed))).reason is Reason.PENDING
+
+
+def test_a_shared_account_needs_one_more_in_each_environment() -> None:
+    """Who is nobody registered, and could be an agent: each team would have signed for one of two."""
+    one = replace(environment("one", teams=("sre",)), when_impersonated=WIDEN)
+    two = replace(environment("two", teams=("web",)), when_impersonated=WIDEN)
+    people = [person(name, teams=(team,)) for name, team in (("bob", "sre"), ("carol", "web"), ("dora", "sre"), ("emil", "web"))]
+    state = [ROGUE, one, two, *people, namespace("payments")]
+    asked = facts(user("erin@example.com"), snapshot(*state))
+    verdict = decide(asked)
+    assert isinstance(verdict, Withhold)
+    request = draft_request(asked, verdict, Losses(), timedelta(hours=24))
+    request = replace(request, meta=replace(request.meta, name="delete-namespace-payments-00000000"))
+    for signers, reason in ((("bob", "carol"), Reason.PENDING), (("bob", "carol", "dora", "emil"), Reason.APPROVED)):
+        signed = snapshot(*state, request, *(approval(request, name) for name in signers))
+        assert decide(facts(user("erin@example.com"), signed)).reason is reason, signers
 
 
 # --- our own settings -----------------------------------------------------------------------------
@@ -247,6 +335,13 @@ def test_a_warning_says_what_it_means_for_people() -> None:
     assert len(found.warnings) == 1, "bob and carol can sign for each other"
     few = check_environment(WIDE, snapshot(ROGUE, *people[:2]), closed=True, now=NOW)
     assert "Without the sponsors of those agents 1 people could sign" in few.warnings[1]
+
+
+def test_who_may_run_an_agent_of_a_borrowed_name_is_not_counted_as_free_to_sign() -> None:
+    borrowed = Subject(SubjectKind.USER, "*@example.com", groups=("assisted",))
+    laptop = identity("laptop", borrowed, sponsors=(), sponsor_from_username=True, could_become=ANYBODY)
+    found = check_environment(WIDE, snapshot(laptop, person("alice"), BOB, person("carol")), closed=True, now=NOW)
+    assert "Without the sponsors of those agents 0 people could sign" in found.warnings[1]
 
 
 def test_no_warning_where_it_changes_nothing() -> None:

@@ -281,8 +281,8 @@ def _one_more(request: ChangeRequest, snapshot: Snapshot, who: Agent | Human | M
 def _barred_by(who: Agent | Human | Machine | None) -> frozenset[str]:
     """Who asks now may bear another name than who asked first: agents that only globs and groups match share an act."""
     match who:
-        case Agent(username=username, sponsors=sponsors):
-            return frozenset((username, *sponsors))
+        case Agent(username=username, sponsors=sponsors, lenders=lenders):
+            return frozenset((username, *sponsors, *lenders))
         case Human(username=username) | Machine(username=username):
             return frozenset((username,))
         case None:

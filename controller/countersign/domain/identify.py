@@ -67,6 +67,7 @@ class Agent:
     """`identities` and `sponsors` are sorted; `key` names the requester in the act (docs/rules.md, requester.key).
 
     `guise`: who it seems to be, where no identity matches and it only counts as the agents that could have become it.
+    `lenders`: usernames of people of whom any may run the agent that is behind it. They are of this moment, and stand in no change request.
     """
 
     username: str
@@ -74,6 +75,7 @@ class Agent:
     sponsors: tuple[str, ...]
     key: str
     guise: "Human | Machine | None" = None
+    lenders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ _Entry: TypeAlias = tuple[AgentIdentity, Subject]
 class Directory:
     """Identities and people, indexed: exact names, groups and namespaces by lookup, only globs one by one."""
 
-    __slots__ = ("_by_group", "_by_namespace", "_by_username", "_globs", "_identities", "_last", "_named", "_people")
+    __slots__ = ("_by_group", "_by_namespace", "_by_username", "_globs", "_identities", "_last", "_lenders", "_named", "_people")
 
     def __init__(self, identities: Iterable[AgentIdentity], reviewers: Iterable[Reviewer]) -> None:
         self._by_username: dict[str, list[_Entry]] = {}
@@ -120,6 +122,7 @@ class Directory:
                 self._add(identity, subject)
         self._people = {username: reviewer.meta.name for reviewer in reviewers for username in reviewer.usernames}
         self._named: dict[str, Requester] = {}
+        self._lenders: dict[str, frozenset[str]] = {}
         self._last: tuple[UserInfo, Requester] | None = None
 
     def _add(self, identity: AgentIdentity, subject: Subject) -> None:
@@ -175,11 +178,22 @@ class Directory:
             return who
         identities = {identity.meta.name for identity in behind}
         sponsors = {sponsor for identity in behind for sponsor in identity.sponsors}
+        lenders = tuple(sorted({username for identity in behind for username in self.lenders(identity)}))
         if isinstance(who, Agent):
-            return replace(
-                who, identities=tuple(sorted(identities | set(who.identities))), sponsors=tuple(sorted(sponsors | set(who.sponsors)))
-            )
-        return Agent(who.username, tuple(sorted(identities)), tuple(sorted(sponsors)), who.key, guise=who)
+            identities, sponsors = identities | set(who.identities), sponsors | set(who.sponsors)
+            return replace(who, identities=tuple(sorted(identities)), sponsors=tuple(sorted(sponsors)), lenders=lenders)
+        return Agent(who.username, tuple(sorted(identities)), tuple(sorted(sponsors)), who.key, guise=who, lenders=lenders)
+
+    def lenders(self, identity: AgentIdentity) -> frozenset[str]:
+        """The registered usernames of whoever may run an agent that acts under another name just now.
+
+        Where its own name tells its sponsor (`sponsorFrom: Username`), that name is hidden then.
+        """
+        known = self._lenders.get(identity.meta.name)
+        if known is None:
+            lent = (username for username in self._people if identity.sponsor_from_username and _may_bear(identity, username))
+            known = self._lenders[identity.meta.name] = frozenset(lent)
+        return known
 
     def named(self, username: str) -> Requester:
         """Who bears a name, whatever groups come with it. Remembered for people's usernames, which each count of signatures asks for."""
@@ -253,6 +267,11 @@ def _name_matches(subject: Subject, user: UserInfo) -> bool:
 def _any_matches(globs: Iterable[str], values: Iterable[str]) -> bool:
     values = tuple(values)
     return any(glob(pattern).fullmatch(value) for pattern in globs for value in values)
+
+
+def _may_bear(identity: AgentIdentity, username: str) -> bool:
+    """Whether a subject goes by this name, whatever else it asks for."""
+    return any(subject.kind is SubjectKind.GROUP or _name_matches(subject, UserInfo(username)) for subject in identity.subjects)
 
 
 def _agent(user: UserInfo, found: list[tuple[AgentIdentity, Subject]]) -> Agent:

@@ -102,7 +102,7 @@ def _widening_warnings(new: ProtectedEnvironment, snapshot: Snapshot, people: tu
         return
     names = ", ".join(identity.meta.name for identity in broad[:3]) + (f" and {len(broad) - 3} more" if len(broad) > 3 else "")  # noqa: PLR2004  # three are enough to see whose
     yield f"Agents could act as any user ({names}): every human is held back here as they are, until those rights are taken away."
-    barred = {sponsor for identity in broad for sponsor in identity.sponsors}
+    barred = {sponsor for identity in broad for sponsor in (*identity.sponsors, *snapshot.directory.lenders(identity))}
     free = [name for name in people if not barred & {name, *snapshot.reviewers[name].usernames}]
     if len(free) <= new.approvals.required:
         yield (

@@ -162,9 +162,12 @@ def _readable(line: str) -> PublicKey | None:
 def sponsors_now(request: ChangeRequest, snapshot: Snapshot) -> frozenset[str]:
     """The sponsors, as of now, of every identity that the request names or that its username matches."""
     sponsors: set[str] = set()
+    widened = any(snapshot.environments[name].widens for name in request.environments if name in snapshot.environments)
     for name in request.requester.agents:
         if identity := snapshot.identities.get(name):
             sponsors.update(identity.sponsors)
+            if widened and identity.could_become.covers(request.requester.username):
+                sponsors.update(snapshot.directory.lenders(identity))
     match snapshot.directory.named(request.requester.username):
         case Agent(sponsors=more):
             sponsors.update(more)
