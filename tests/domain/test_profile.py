@@ -119,6 +119,14 @@ def test_what_lies_in_own_work_goes_as_it_would(fields: dict[str, Any], passes: 
         assert isinstance(found, Withhold)
 
 
+@pytest.mark.parametrize("kind", ["persistentvolumeclaims", "things.example.com"])
+def test_nothing_else_goes_because_it_lies_in_own_work(kind: str) -> None:
+    resource, _, group = kind.partition(".")
+    other = replace(SET, target=replace(SET.target, group=group, resource=resource))
+    for losses in (None, Losses(), Losses(0, 0)):
+        assert reason(decide(facts(home=OWN, change=other, losses=losses, created=NOW))) is Reason.PENDING
+
+
 def test_in_audit_mode_it_is_only_recorded() -> None:
     audited = environment(mode=Mode.AUDIT)
     assert reason(decide(facts((audited,)))) is Reason.AUDIT

@@ -63,12 +63,27 @@ def test_what_is_open_already_is_still_answered_and_can_be_used(story: Story, sm
 def test_also_what_memory_does_not_know_yet(story: Story, small: Replica) -> None:
     """Another replica opened it a moment ago."""
     fill(story, small, 2)
+    for name in ("team-2", "last", "none"):
+        story.namespace(name)
     small.state.freeze()
-    third, *_ = fill(story, story.replica(), 1, first=2)
-    story.namespace("last")
+    third = story.delete("team-2", at=story.replica())
     assert story.delete("last", at=small).reason is Reason.PENDING, "it has not heard of the third"
+    assert story.delete("none", at=small).reason is Reason.LIMITED
     answer = story.delete("team-2", at=small)
     assert (answer.reason, request_in(answer)) == (Reason.PENDING, request_in(third))
+
+
+def test_a_request_of_another_act_that_bears_the_name_is_not_taken_for_it(story: Story, small: Replica) -> None:
+    """The short name is taken: then the longer ones are looked at, and there is none."""
+    fill(story, small, 3)
+    story.namespace("late")
+    small.state.freeze()
+    late = request_in(story.delete("late", at=story.replica()))
+    other = story.world.get("changerequests", request_in(story.delete("team-0", at=small)))
+    assert other is not None
+    story.world.update("changerequests", late, lambda document: document.update(spec=other["spec"]))
+    answer = story.delete("late", at=small)
+    assert answer.reason is Reason.LIMITED, answer.message
 
 
 def test_a_replica_counts_what_it_opened_itself_before_it_hears_of_it(story: Story, small: Replica) -> None:
@@ -87,6 +102,25 @@ def test_what_it_could_not_write_does_not_count(story: Story, small: Replica) ->
     assert set(reasons(fill(story, small, 6))) == {Reason.UNABLE}
     small.requests.broken = ""
     assert story.delete("team-0", at=small).reason is Reason.PENDING
+
+
+def test_a_write_that_fails_gives_back_no_room_of_one_that_did_not(story: Story, small: Replica) -> None:
+    """Two reviews of one request at a time: the second has written it when the first finds that it could not."""
+    for number in range(4):
+        story.namespace(f"team-{number}")
+    small.state.freeze()
+    between: list[Answer] = []
+
+    def meanwhile(_: str) -> None:
+        small.requests.meanwhile = lambda _: None
+        between.append(story.delete("team-0", at=small))
+        small.requests.broken = "create"
+
+    small.requests.meanwhile = meanwhile
+    assert story.delete("team-0", at=small).reason is Reason.UNABLE
+    small.requests.broken = ""
+    answers = [*between, *(story.delete(f"team-{number}", at=small) for number in range(1, 4))]
+    assert reasons(answers) == [Reason.PENDING] * 3 + [Reason.LIMITED]
 
 
 def test_where_it_cannot_look_it_is_unable_not_limited(story: Story, small: Replica) -> None:
@@ -167,3 +201,12 @@ def test_a_clock_that_is_set_back_opens_no_more_than_once_over(story: Story, sma
     assert reasons(fill(story, small, 2, first=10)) == [Reason.LIMITED] * 2
     small.clock.skew = -3 * HOUR + MINUTE
     assert reasons(fill(story, small, 2, first=20)) == [Reason.LIMITED] * 2
+
+
+def test_and_when_it_is_set_back_what_was_opened_is_not_remembered_until_then(story: Story, small: Replica) -> None:
+    """The operator has deleted what was open; nothing but this replica's memory would count it."""
+    fill(story, small, 3)
+    for request in story.world.requests():
+        story.world.delete("changerequests", request.meta.name)
+    small.clock.skew = -3 * HOUR
+    assert reasons(fill(story, small, 1, first=10)) == [Reason.PENDING]
