@@ -37,7 +37,7 @@ def run(seconds: float, most: float, *, phases: Iterable[Phase]) -> tuple[int, s
     while time.monotonic() < begun + seconds and lives < most:
         try:
             run_state_machine_as_test(Life, settings=chosen)
-        except Exception:  # noqa: BLE001  # whatever a life ends with is the finding
+        except Exception:  # noqa: BLE001  # whatever a life ends with is the finding: it is returned, and ends the run with 1
             return lives, traceback.format_exc()
         lives += LIVES
         if time.monotonic() > told + TELL_EVERY:

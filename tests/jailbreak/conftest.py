@@ -142,6 +142,7 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
 
 
 def _demand_runnable(attack: Attack, ground: Ground) -> None:
+    """What cannot be run here is skipped, which the table shows in red as NOT RUN with the reason, never as blocked."""
     if ground.own is None and attack.elsewhere is Elsewhere.NOT:
         pytest.skip(f"OWN CLUSTER ONLY: {attack.because}")
     if attack.local_only and ground.own is not None and not ground.own.is_local:

@@ -61,7 +61,7 @@ class AccessPath:
             user, access = decode(await self._bodies.read(receive))
         except ReviewRefused as refusal:
             await refuse(send, refusal, self._metrics.unreadable)
-        except ClientGoneError:
+        except ClientGoneError:  # nobody is left to answer, and nothing was judged
             return
         else:
             status, content_type, body = self._answer(user, access)

@@ -128,7 +128,7 @@ class ReviewPath:
             request = decode(await self._bodies.read(receive))
         except ReviewRefused as refusal:
             await refuse(send, refusal, self._metrics.unreadable)
-        except ClientGoneError:
+        except ClientGoneError:  # nobody is left to answer, and nothing was judged
             return
         else:
             await self._answer(request, arrived + allowance(scope["query_string"]), send)

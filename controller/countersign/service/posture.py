@@ -126,7 +126,7 @@ class Postures:
             try:
                 await asyncio.wait_for(self._woken.wait(), PERIOD - APART)
                 await asyncio.sleep(SETTLE)
-            except TimeoutError:
+            except TimeoutError:  # nobody woke it: what authorizers say may have changed all the same
                 continue
 
     async def round(self) -> Mapping[str, Posture]:

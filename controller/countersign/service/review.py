@@ -97,8 +97,11 @@ class Review:
         """A refusal that no verdict stands behind, with who asked, as far as that is known."""
         try:
             return with_context(request, self._outside.state.snapshot(), Withhold(answer.reason), answer=answer)
+        except UnableError:  # nothing is known of anybody: most often why it is refused
+            return _without_context(answer)
         except Exception:  # noqa: BLE001  # the refusal stands, whatever cannot be said about it
-            return replace(answer, audit={"decision": "refuse", "reason": answer.reason.value})
+            _log.exception("who asked in review %s could not be found out", request.uid)
+            return _without_context(answer)
 
     def _recorded(self, request: Request, answer: Answer, seconds: float) -> Answer:
         """Recorded before it is answered (invariant 11): what cannot be recorded is not allowed."""
@@ -244,6 +247,10 @@ class Review:
         if left <= 0:
             raise UnableError("its time was up.")
         return left
+
+
+def _without_context(answer: Answer) -> Answer:
+    return replace(answer, audit={"decision": "refuse", "reason": answer.reason.value})
 
 
 def _saying(answer: Answer, chain: Mapping[str, object], audit: Mapping[str, str]) -> Answer:

@@ -27,7 +27,7 @@ def mutate(data: bytes, limit: int, seed: int) -> bytes | None:
     chance = random.Random(seed)
     for _ in range(chance.randint(1, 3)):
         tree = _changed(tree, chance)
-    changed = json.dumps(tree, ensure_ascii=chance.random() < 0.5).encode("utf-8", "surrogatepass")  # noqa: RUF100
+    changed = json.dumps(tree, ensure_ascii=chance.random() < 0.5).encode("utf-8", "surrogatepass")
     return changed if len(changed) <= limit else None
 
 
