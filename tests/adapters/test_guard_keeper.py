@@ -143,6 +143,19 @@ class TestPuttingInForce:
         await world.keep()
         assert not [path for path in world.guards() if "mutating" in path]
 
+    async def test_an_upgrade_of_the_api_server_brings_them(self) -> None:
+        world = World(mutating=False)
+        await world.keep()
+        world.api.objects[API]["resources"] = [{"name": name} for name in COLLECTIONS]
+        await world.keep()
+        assert not [path for path in world.guards() if "mutating" in path], "not asked with every round"
+        world.clock.forward(timedelta(seconds=30))
+        await world.keep()
+        assert {path for path in world.guards() if "mutating" in path} == {
+            f"{API}/mutatingadmissionpolicies/countersign-label",
+            f"{API}/mutatingadmissionpolicybindings/countersign-label",
+        }
+
     async def test_protect_from_people_adds_entries(self, world: World) -> None:
         await world.keep(protect_from=ProtectFrom.PEOPLE)
         names = [entry["name"] for entry in world.api.objects[CONFIGURATION]["webhooks"]]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from countersign.adapters import guard_watch
 from countersign.adapters.guard_watch import WATCHED, GuardWatch
 from countersign.domain.document import JsonObject
 from countersign.service.ports import ApiError, GoneError, NotFoundError
@@ -152,6 +153,19 @@ async def test_an_api_server_that_lacks_a_kind_is_watched_for_the_rest(world: Wo
     assert POLICIES in {path for path, _ in world.server.watched}
     assert world.running is not None
     assert not world.running.done()
+
+
+async def test_a_kind_that_an_upgrade_brings_is_watched_then(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_watch, "ABSENT", 0.0)
+    brought = WATCHED["mutatingadmissionpolicies"]
+    world.server.absent.add(brought)
+    world.server.listed[brought] = [named("countersign-label")]
+    await world.run()
+    assert world.both.seen_of == []
+    world.server.absent.clear()
+    await world.settle()
+    assert world.both.seen_of == [("MODIFIED", "countersign-label")]
+    assert brought in {path for path, _ in world.server.watched}
 
 
 async def test_its_connections_are_kept_warm(world: World) -> None:

@@ -20,6 +20,7 @@ WATCHED: Final = {collection: root_of(kind) for kind, collection in COLLECTIONS.
 WATCH_SECONDS: Final = 240
 WARM_EVERY: Final = 5.0  # seconds; the client closes a connection that nobody used for 15
 _WARM: Final = 3  # connections for repairs at the same time
+ABSENT: Final = 60.0  # until a kind that the API server lacks is asked for again: its next version may have it
 _PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
 _PING: Final = f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{OWNER}"
@@ -70,7 +71,8 @@ class GuardWatch:
             except NotFoundError:
                 if root.startswith(f"/apis/{FLOW_CONTROL}") or collection.startswith("mutatingadmission"):
                     _log.info("this API server has no %s", collection)
-                    return
+                    pause = ABSENT
+                version = ""
                 await asyncio.sleep(pause)
             except ApiError as error:
                 _log.warning("watching %s: %s", collection, error)

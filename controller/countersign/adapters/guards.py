@@ -77,6 +77,7 @@ class GuardKeeper:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._owner_uid = ""
         self._mutating: bool | None = None
+        self._asked = 0.0
         self._inspected: tuple[set[str], float] = (set(), 0.0)
         self._last: tuple[object, tuple[Guard, ...], tuple[str, ...]] | None = None
 
@@ -260,8 +261,11 @@ class GuardKeeper:
         return True
 
     async def _serves_mutation(self) -> bool:
-        if self._mutating is None:
+        """Whether there is MutatingAdmissionPolicy v1; asked again from time to time, since an upgrade of the API server brings it."""
+        moment = self._clock.monotonic()
+        if self._mutating is None or moment - self._asked >= INSPECTION:
             listed = await self._api.get(f"/apis/{API}")
+            self._asked = moment
             self._mutating = any(text(resource, "name") == "mutatingadmissionpolicies" for resource in items(listed, "resources"))
         return self._mutating
 
