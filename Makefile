@@ -23,7 +23,7 @@ ON_A_CLUSTER := tests/e2e tests/jailbreak tests/docs/test_commands.py
 CRDS := charts/countersign/crds
 STATIC := charts/countersign/files/static-manifest.yaml
 
-.PHONY: help venv generate lint format types imports unit fuzz e2e e2e-1 e2e-2 jailbreak conformance chaos test up down logs demo bench
+.PHONY: help venv generate schemas lint format types imports unit fuzz e2e e2e-1 e2e-2 jailbreak conformance chaos test up down logs demo bench
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ generate: venv ## The CRDs and the static manifest from the models; docs/values.
 	$(PY) -m countersign.wire.crds $(CRDS)
 	$(PY) -m countersign.wire.static $(STATIC)
 	$(PY) -m tests.chart.reference
+
+schemas: venv ## What each Kubernetes takes, from its own OpenAPI (needs Go and the network)
+	$(PY) -m tests.chart.make_schemas
 
 lint: venv ## Style, and that generated files are up to date
 	$(PY) -m ruff check

@@ -30,11 +30,11 @@ class Chart:
     helm: Path
     rendered: dict[str, str] = field(default_factory=dict)
 
-    def objects(self, values: Values = NAMED) -> list[Object]:
-        """Raises Refused."""
-        key = json.dumps(values)
+    def objects(self, values: Values = NAMED, *, kubernetes: str = "") -> list[Object]:
+        """For helm's own idea of a Kubernetes, or for a version such as "1.33". Raises Refused."""
+        key = kubernetes + json.dumps(values)
         if key not in self.rendered:
-            self.rendered[key] = self._run("template", values)
+            self.rendered[key] = self._run("template", values, *(["--kube-version", kubernetes] if kubernetes else []))
         return [obj for obj in yaml.load_all(self.rendered[key], yaml.CSafeLoader) if obj]
 
     def render(self, values: Values, *flags: str) -> str:

@@ -25,6 +25,11 @@
 {{- $faults = append $faults "authorizer.clusterIP: there is no Service with outOfCluster.url, and the authorizer's files name that URL. Leave one of them out." -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.webhook.autoscaling -}}
+{{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) -}}
+{{- $faults = append $faults (printf "webhook.autoscaling: minReplicas (%d) is more than maxReplicas (%d). Raise one or lower the other." (int .minReplicas) (int .maxReplicas)) -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.staticManifest.enabled .Values.authorizer.enabled (eq .Values.staticManifest.folder .Values.authorizer.folder) -}}
 {{- $faults = append $faults (printf "staticManifest.folder and authorizer.folder are both %s: the API server reads everything in the first as policies. Give each a folder of its own." .Values.authorizer.folder) -}}
 {{- end -}}
@@ -66,6 +71,13 @@
 {{- end -}}
 {{- if and $asked .Values.staticManifest.enabled (semverCompare "<1.36.0-0" $version) -}}
 {{- $faults = append $faults (printf "staticManifest.enabled: Kubernetes %s reads no policies from files, which 1.36 does behind a feature gate and 1.37 by itself. Leave it out (docs/static-manifest.md)." $version) -}}
+{{- end -}}
+{{- if and $asked (not (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1")) -}}
+{{- range $name := list "podMonitor" "prometheusRule" -}}
+{{- if (index $.Values $name).enabled -}}
+{{- $faults = append $faults (printf "%s.enabled needs the Prometheus operator, whose kinds (monitoring.coreos.com/v1) this cluster does not have. Install it first, or leave the value out." $name) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- $role := lookup "rbac.authorization.k8s.io/v1" "ClusterRole" "" "countersign-operator" -}}
 {{- if $role -}}
