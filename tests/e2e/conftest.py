@@ -30,19 +30,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item.path.name not in kept])
         items[:] = [item for item in items if item.path.name in kept]
     config.stash[_NOT_RUN] = {}
-    if (os.environ.get("CLUSTER") or "local") == "local":
-        return
+    elsewhere = "kind" if _kind_of_cluster() == "local" else "local"
     for item in items:
-        if marker := item.get_closest_marker("local_only"):
+        if marker := item.get_closest_marker(f"{elsewhere}_only"):
             reason = str(marker.kwargs.get("reason") or marker.args[0])
             config.stash[_NOT_RUN][item.nodeid] = reason
-            item.add_marker(pytest.mark.skip(reason=f"LOCAL ONLY: {reason}"))
+            item.add_marker(pytest.mark.skip(reason=f"{elsewhere.upper()} ONLY: {reason}"))
+
+
+def _kind_of_cluster() -> str:
+    return os.environ.get("CLUSTER") or "local"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     not_run = config.stash.get(_NOT_RUN, {})
     if not_run:
-        title = f"NOT RUN on {os.environ['CLUSTER']}: {len(not_run)} cases, which CLUSTER=local runs"
+        other = "kind" if _kind_of_cluster() == "local" else "local"
+        title = f"NOT RUN on {_kind_of_cluster()}: {len(not_run)} cases, which CLUSTER={other} runs"
         terminalreporter.section(title, red=True, bold=True)
         for case, reason in not_run.items():
             terminalreporter.line(f"{case}: {reason}", red=True)
