@@ -108,6 +108,7 @@ def test_what_cannot_be_recorded_is_not_allowed(story: Story) -> None:
         assert (answer.allowed, answer.reason) == (False, Reason.UNABLE)
         assert "could not be recorded" in answer.message
     assert story.main.metrics.decisions[-1] == (False, "Unable")
+    assert story.main.metrics.not_recorded == 2
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), ValueError("closed"), RuntimeError("odd")])

@@ -346,6 +346,10 @@ class WorldRequests:
 @dataclass
 class CountingMetrics:
     decisions: list[tuple[bool, str]] = field(default_factory=list)
+    not_recorded: int = 0
+
+    def unrecorded(self) -> None:
+        self.not_recorded += 1
 
     def decided(self, *, allowed: bool, reason: str, seconds: float) -> None:
         assert seconds >= 0

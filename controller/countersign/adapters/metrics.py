@@ -35,6 +35,11 @@ class PrometheusMetrics:
             ["cause"],
             registry=self._registry,
         )
+        self._unrecorded = Counter(
+            "countersign_decisions_unrecorded_total",
+            "Decisions that the log did not take, all refused for it.",
+            registry=self._registry,
+        )
         self._seconds = Histogram("countersign_decision_seconds", "Time to decide.", buckets=_BUCKETS, registry=self._registry)
         self._received = Counter("countersign_webhook_requests_total", "Whatever was asked of /validate.", registry=self._registry)
         self._unreadable = Counter(
@@ -56,6 +61,9 @@ class PrometheusMetrics:
         if child is None:
             child = self._children[allowed, reason] = self._decisions.labels("true" if allowed else "false", reason)
         child.inc()
+
+    def unrecorded(self) -> None:
+        self._unrecorded.inc()
 
     def received(self) -> None:
         self._received.inc()

@@ -125,6 +125,9 @@ class DecisionLog(Protocol):
 class Metrics(Protocol):
     def decided(self, *, allowed: bool, reason: str, seconds: float) -> None: ...
 
+    def unrecorded(self) -> None:
+        """A decision could not be recorded, and was refused for it."""
+
 
 class Parsers(Protocol):
     """Our own kinds from the JSON of a review. Raises CountersignError that names the field and the remedy."""

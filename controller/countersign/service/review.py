@@ -109,6 +109,7 @@ class Review:
             self._outside.log.append(decision(request, answer, now=self._outside.clock.now(), milliseconds=seconds * 1000))
         except Exception:  # noqa: BLE001  # whatever went wrong, it is not recorded
             _log.exception("the decision on review %s could not be recorded", request.uid)
+            self._outside.metrics.unrecorded()
             return self._told(request, refusal.unable("the decision could not be recorded."))
         return answer
 
