@@ -1,14 +1,13 @@
 """Compiles Python so that two builds give the same bytes.
 
-What else a process has loaded and compiled shows in the references of what it writes, and the order of hashes in its sets. So everything is
-compiled in processes of its own that load this module alone, each of which gets the same files in the same order every time: a fixed number
-of them, however many processors there are.
+What else a process has loaded and compiled shows in the references of what it writes. So everything is compiled in processes of its own
+that load this module alone, each of which gets the same files in the same order every time: a fixed number of them, however many processors
+there are.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import py_compile
 import subprocess
 import sys
@@ -24,7 +23,7 @@ def compile_all(root: Path, *, beside: bool, shown_as: Path = Path("/")) -> None
     """
     place = "beside" if beside else "cache"
     commands = [[sys.executable, "-S", __file__, str(number), place, str(root), str(shown_as)] for number in range(_PROCESSES)]
-    running = [subprocess.Popen(command, env={**os.environ, "PYTHONHASHSEED": "0"}) for command in commands]
+    running = [subprocess.Popen(command) for command in commands]
     ended = [process.wait() for process in running]
     if any(ended):
         raise ValueError(f"not everything below {root} compiles")

@@ -19,7 +19,7 @@ _UNUSED = {
     *("site-packages", "dist-packages", "sitecustomize.py", "_distutils_system_mod.py", "EXTERNALLY-MANAGED"),
 }
 # What programs read that link to these libraries.
-_DATA = ("/etc/ssl/openssl.cnf", "/etc/ssl/certs/ca-certificates.crt", "/usr/lib/ssl", "/etc/ld.so.cache", "/etc/os-release")
+_DATA = ("/usr/lib/ssl/openssl.cnf", "/etc/ld.so.cache", "/etc/os-release")
 # Loaded by name when a thread ends, so that no program lists it.
 _BY_NAME = ("libgcc_s.so.1",)
 _DPKG = Path("/var/lib/dpkg")
