@@ -13,6 +13,7 @@ usage: countersign COMMAND
   webhook            answer admission reviews (configured by COUNTERSIGN_* in the environment)
   operator           keep guards, labels, status and certificates true
   posture [FILE]     what agents could do, and which ways round their rights leave open
+  selftest           whether an agent's deletion is held back, tried out by a throw-away agent (what helm test runs)
   log verify [FILE]  check the hash chain of a decision log
   --version          print the version
 
@@ -32,6 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from countersign.entrypoints.posture import posture_command  # noqa: PLC0415  # as below
 
             return posture_command(rest)
+        case ["selftest", *rest]:
+            from countersign.entrypoints.selftest import selftest_command  # noqa: PLC0415  # as below
+
+            return selftest_command(rest)
         case ["log", "verify", *rest]:
             from countersign.entrypoints.log import verify_command  # noqa: PLC0415  # each command loads only what it needs
 

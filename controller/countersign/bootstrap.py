@@ -24,10 +24,12 @@ from countersign.service.authorizing import Authorizing
 from countersign.service.judging import Judge, Terms
 from countersign.service.opening import Opening
 from countersign.service.review import Outside, Review
-from countersign.settings import Settings, api_of
+from countersign.settings import Settings, SettingsError, api_of
+from countersign.wire.resources import parse_environment
 
 if TYPE_CHECKING:
     from countersign.adapters.person import PersonalApi
+    from countersign.service.selftest import SelfTest
 
 VERSION = version("countersign")
 
@@ -69,6 +71,28 @@ async def open_cluster(environment: Mapping[str, str]) -> AsyncGenerator[tuple["
         api = KubernetesApi(server=server, ca_file=ca_file, token_file=token_file, user_agent=f"countersign-posture/{VERSION}")
     try:
         yield api, ApiAccess(api)
+    finally:
+        await api.close()
+
+
+@asynccontextmanager
+async def open_selftest(environment: Mapping[str, str], *, within: float) -> AsyncGenerator["SelfTest", None]:
+    """With the credentials of a pod, or of COUNTERSIGN_API_SERVER and its like. Raises SettingsError."""
+    from countersign.adapters.attempt import DryAttempt  # noqa: PLC0415  # of which the webhook needs nothing
+    from countersign.service.selftest import SelfTest  # noqa: PLC0415  # as above
+
+    found = api_of(environment)
+    if found is None:
+        raise SettingsError(
+            "It runs in a pod (helm test), or with COUNTERSIGN_API_SERVER, COUNTERSIGN_API_CA_FILE and COUNTERSIGN_TOKEN_FILE set."
+        )
+    server, ca_file, token_file = found
+    agent = f"countersign-selftest/{VERSION}"
+    api = KubernetesApi(server=server, ca_file=ca_file, token_file=token_file, user_agent=agent)
+    namespace = environment.get("COUNTERSIGN_NAMESPACE") or "countersign"
+    attempt = DryAttempt(server, ca_file, f"{agent} (as its throw-away agent)")
+    try:
+        yield SelfTest(api, attempt, SystemClock(), parse_environment, namespace=namespace, within=within)
     finally:
         await api.close()
 

@@ -31,11 +31,16 @@ class Chart:
     rendered: dict[str, str] = field(default_factory=dict)
 
     def objects(self, values: Values = NAMED, *, kubernetes: str = "") -> list[Object]:
-        """For helm's own idea of a Kubernetes, or for a version such as "1.33". Raises Refused."""
+        """What an installation consists of, without hooks; for helm's own idea of a Kubernetes, or for a version such as "1.33". Raises Refused."""
         key = kubernetes + json.dumps(values)
         if key not in self.rendered:
-            self.rendered[key] = self._run("template", values, *(["--kube-version", kubernetes] if kubernetes else []))
+            self.rendered[key] = self._run("template", values, "--no-hooks", *(["--kube-version", kubernetes] if kubernetes else []))
         return [obj for obj in yaml.load_all(self.rendered[key], yaml.CSafeLoader) if obj]
+
+    def hooks(self, values: Values = NAMED) -> list[Object]:
+        """What Helm makes at times of its own. Raises Refused."""
+        every = [obj for obj in yaml.load_all(self._run("template", values), yaml.CSafeLoader) if obj]
+        return [obj for obj in every if "helm.sh/hook" in (obj["metadata"].get("annotations") or {})]
 
     def render(self, values: Values, *flags: str) -> str:
         """With flags of `helm template`; as text. Raises Refused."""

@@ -43,7 +43,9 @@ def test_out_of_the_cluster_leaves_out_what_runs_and_nothing_else(chart: Chart) 
 def test_no_namespace_is_made_and_no_hook_is_needed(chart: Chart) -> None:
     objects = chart.objects()
     assert not [obj for obj in objects if obj["kind"] in {"Namespace", "Pod", "Job"}]
-    assert not [obj for obj in objects if "helm.sh/hook" in obj["metadata"].get("annotations", {})]
+    assert {obj["metadata"]["annotations"]["helm.sh/hook"] for obj in chart.hooks()} == {"test"}, (
+        "none at installing, upgrading, uninstalling"
+    )
     assert {obj["metadata"].get("namespace", NAMESPACE) for obj in objects} == {NAMESPACE}
 
 
