@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections import defaultdict
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -18,15 +21,16 @@ from tests.e2e.story import Story
 _CLUSTER = pytest.StashKey[Cluster]()
 _NOT_RUN = pytest.StashKey[dict[str, str]]()
 _LEFT_OUT = pytest.StashKey[dict[str, int]]()
+_TOOK: Final[dict[str, float]] = defaultdict(float)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = sharing.left_out(os.environ.get("E2E_LEAVE_OUT", ""), [item.path.name for item in items])
+    left_out = sharing.left_out(os.environ.get("E2E_ONLY", ""), [item.path.name for item in items])
     config.stash[_LEFT_OUT] = left_out
     config.hook.pytest_deselected(items=[item for item in items if item.path.name in left_out])
     items[:] = [item for item in items if item.path.name not in left_out]
     if share := os.environ.get("E2E_SHARE"):
-        kept = sharing.of(share, [item.path.name for item in items])
+        kept = sharing.of(share, [item.path.name for item in items], sharing.measured())
         config.hook.pytest_deselected(items=[item for item in items if item.path.name not in kept])
         items[:] = [item for item in items if item.path.name in kept]
     config.stash[_NOT_RUN] = {}
@@ -42,6 +46,15 @@ def _kind_of_cluster() -> str:
     return os.environ.get("CLUSTER") or "local"
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _TOOK[Path(report.nodeid.partition("::")[0]).name] += report.duration
+
+
+def pytest_sessionfinish() -> None:
+    if os.environ.get("E2E_MEASURE"):
+        sharing.keep(_TOOK)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     not_run = config.stash.get(_NOT_RUN, {})
     if not_run:
@@ -52,7 +65,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.line(f"{case}: {reason}", red=True)
     left_out = config.stash.get(_LEFT_OUT, {})
     if left_out:
-        terminalreporter.section(f"LEFT OUT of this run by E2E_LEAVE_OUT: {sum(left_out.values())} cases", red=True, bold=True)
+        terminalreporter.section(f"LEFT OUT of this run by E2E_ONLY: {sum(left_out.values())} cases", red=True, bold=True)
         for file, count in left_out.items():
             terminalreporter.line(f"{file}: {count} cases", red=True)
 
