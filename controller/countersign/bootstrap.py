@@ -10,7 +10,7 @@ from countersign.adapters.access import ApiAccess
 from countersign.adapters.access_metrics import AccessCounters
 from countersign.adapters.api import KubernetesApi
 from countersign.adapters.certificates import ServingCertificate
-from countersign.adapters.clock import SystemClock
+from countersign.adapters.clock import ServerClock, SystemClock
 from countersign.adapters.decision_log import StreamDecisionLog
 from countersign.adapters.live import ApiLiveLook
 from countersign.adapters.metrics import PrometheusMetrics
@@ -123,11 +123,20 @@ def build_webhook(settings: Settings) -> Webhook:
         outside.parsers,
         Terms(cool_off=settings.cool_off, our_namespace=settings.namespace, profile=settings.profile, glass_ahead=settings.glass_ahead),
     )
+    certificate = ServingCertificate(
+        api, ServerClock(clock, lambda: api.clock_ahead), namespace=settings.namespace, client_authorities=settings.client_authorities
+    )
+    metrics.gauge(
+        "countersign_serving_certificate_expiry_timestamp_seconds",
+        "When the certificate that this replica serves ends; nothing while it has none.",
+        "certificate",
+        lambda: {"serving": certificate.expires.timestamp()} if certificate.expires is not None else {},
+    )
     bounds = Bounds(settings.max_open_requests)
     return Webhook(
         api=api,
         watches=watches,
-        certificate=ServingCertificate(api, clock, namespace=settings.namespace, client_authorities=settings.client_authorities),
+        certificate=certificate,
         reach=Reach(api, clock),
         metrics=metrics,
         review=Review(outside, judge, Opening(ApiRequests(api), ttl=settings.request_ttl, bounds=bounds, remember=settings.stale_after)),

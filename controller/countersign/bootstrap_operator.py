@@ -8,10 +8,11 @@ from uuid import uuid4
 from countersign.adapters.access import ApiAccess
 from countersign.adapters.accounts import AccountBook
 from countersign.adapters.api import KubernetesApi
-from countersign.adapters.authority import Authority, server_names
+from countersign.adapters.authority import OwnAuthority, server_names
 from countersign.adapters.authorizer_files import ConfigMapFiles
+from countersign.adapters.brought import BroughtPair
 from countersign.adapters.census import Census, Sink
-from countersign.adapters.clock import SystemClock
+from countersign.adapters.clock import ServerClock, SystemClock
 from countersign.adapters.decision_log import StreamDecisionLog
 from countersign.adapters.definitions import PackagedDefinitions
 from countersign.adapters.guard_watch import GuardWatch
@@ -32,13 +33,17 @@ from countersign.domain.names import VERSION as API_VERSION
 from countersign.domain.posture import Terms
 from countersign.service.drift import Drift
 from countersign.service.glass import GlassWatch, glass_condition
+from countersign.service.keeping import CertificateSource
 from countersign.service.lifecycle import Keeping, Lifecycle
+from countersign.service.ports import Clock
 from countersign.service.posture import Postures, Told
 from countersign.service.protection import Protection
+from countersign.service.rollover import Rollover
 from countersign.service.shadows import Shadows
 from countersign.service.tampering import Tampering
+from countersign.service.trust import Trust
 from countersign.service.upkeep import Upkeep
-from countersign.settings import Settings
+from countersign.settings import CERT_MANAGER, OPERATOR, Settings
 from countersign.wire.guards.jail import is_jailed
 from countersign.wire.resources.identity import render_could_become
 
@@ -84,6 +89,8 @@ def build_operator(settings: Settings) -> Operator:
 
     records = StreamDecisionLog(replica=settings.replica, version=VERSION, clock=clock)
     shadows = Shadows(notices, metrics, namespace=settings.namespace)
+    owner = ChartRole(api)
+    rollover = _rollover(api, ServerClock(clock, lambda: api.clock_ahead), settings, owner, notices, metrics)
     tampering = Tampering(
         api,
         clock,
@@ -93,7 +100,7 @@ def build_operator(settings: Settings) -> Operator:
         meter=metrics,
         number=lambda: uuid4().hex[:8],
         lockdown=settings.lockdown_after_tampering,
-        also=(lambda default: glass_condition(default, clock.now()), shadows.condition),
+        also=(lambda default: glass_condition(default, clock.now()), shadows.condition, rollover.condition),
     )
     repairing = build_api(settings, "operator")  # with connections of its own, so that a repair waits for nobody
     guards = GuardKeeper(
@@ -106,13 +113,11 @@ def build_operator(settings: Settings) -> Operator:
         jail=settings.policy_jail,
         told=tampering.repaired,
     )
-    owner = ChartRole(api)
-    names = server_names(settings.namespace, settings.webhook_url)
     protection = Protection(
         api,
         clock,
         definitions=definitions,
-        certificates=Authority(api, clock, owner, namespace=settings.namespace, names=names),
+        certificates=rollover,
         guards=guards,
         accounts=accounts,
         statuses=statuses,
@@ -163,6 +168,47 @@ def build_operator(settings: Settings) -> Operator:
         guard_watch=GuardWatch(repairing, guards, shadows, upkeep.wake),
         rights=rights,
         postures=postures,
+    )
+
+
+def _rollover(
+    api: KubernetesApi, clock: Clock, settings: Settings, owner: ChartRole, notices: ApiNotices, metrics: UpkeepMetrics
+) -> Rollover:
+    names = server_names(settings.namespace, settings.webhook_url)
+    return Rollover(
+        api,
+        clock,
+        owner,
+        _certificate_source(api, settings, names),
+        Trust(api, clock),
+        namespace=settings.namespace,
+        name=names[0],
+        on_hosts=settings.authorizer,
+        notices=notices,
+        meter=metrics,
+    )
+
+
+def _certificate_source(api: KubernetesApi, settings: Settings, names: Sequence[str]) -> CertificateSource:
+    namespace, secret = settings.namespace, settings.certificate_secret
+    if settings.certificate_source == OPERATOR:
+        return OwnAuthority(api, namespace=namespace, names=names)
+    if settings.certificate_source == CERT_MANAGER:
+        keeper = "cert-manager renews it."
+        missing = f"see why cert-manager has not written it: kubectl -n {namespace} describe certificate countersign-webhook"
+    else:
+        keeper = f"Put the next one into the Secret {namespace}/{secret} before."
+        missing = (
+            f"make it: kubectl -n {namespace} create secret generic {secret} --from-file=tls.crt --from-file=tls.key --from-file=ca.crt"
+        )
+    return BroughtPair(
+        api,
+        namespace=namespace,
+        secret=secret,
+        authorities=settings.certificate_authorities,
+        name=names[0],
+        keeper=keeper,
+        missing=missing,
     )
 
 

@@ -14,6 +14,9 @@ from countersign.domain.errors import CountersignError
 from countersign.domain.profile import Profile
 
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+OPERATOR: Final = "operator"
+CERT_MANAGER: Final = "cert-manager"
+PROVIDED: Final = "provided"
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
 T = TypeVar("T")
@@ -28,7 +31,8 @@ class Settings:
     """`request_ttl`, `cool_off`, `keep_ended` and `max_open_requests` are those of docs/rules.md; `stale_after` bounds a cache's silence.
 
     `cluster_name`: "" calls the cluster after the UID of its kube-system. `client_authorities` (PEM) and `client_names`: who signs the client certificate that the API server shows, and the common names that it may
-    bear; both or none. `namespace_owners`: the kinds, as `group/Kind`, whose objects may own namespaces (Capsule's tenants). `authorizer`: whether the API
+    bear; both or none. `certificate_source`: who makes the webhook's certificate; from `certificate_secret`, where that is not the operator, and trusted by
+    `certificate_authorities` (PEM) besides what that Secret says. `namespace_owners`: the kinds, as `group/Kind`, whose objects may own namespaces (Capsule's tenants). `authorizer`: whether the API
     server may ask us about accesses, with the files that it finds in `authorizer_folder` of its own host.
     """
 
@@ -46,6 +50,9 @@ class Settings:
     max_open_requests: int
     client_authorities: str
     client_names: tuple[str, ...]
+    certificate_source: str
+    certificate_secret: str
+    certificate_authorities: str
     stale_after: timedelta
     drain: timedelta
     namespace_owners: tuple[str, ...]
@@ -89,6 +96,9 @@ def read(environment: Mapping[str, str], *, listen: str) -> Settings:
         "max_open_requests": value("MAX_OPEN_REQUESTS", "20", _count),
         "client_authorities": value("CLIENT_CA", "", _authorities),
         "client_names": value("CLIENT_NAMES", "", _names),
+        "certificate_source": value("CERTIFICATE_SOURCE", OPERATOR, _source),
+        "certificate_secret": value("CERTIFICATE_SECRET", "", lambda text: _object(text) if text else ""),
+        "certificate_authorities": value("CERTIFICATE_CA", "", _authorities),
         "stale_after": value("STALE_AFTER", "60s", _positive),
         "drain": value("DRAIN", "10s", parse_duration),
         "namespace_owners": value("NAMESPACE_OWNERS", "", _owners),
@@ -105,6 +115,8 @@ def read(environment: Mapping[str, str], *, listen: str) -> Settings:
         faults.append(
             "COUNTERSIGN_CLIENT_CA and COUNTERSIGN_CLIENT_NAMES go together: an authority signs for others than the API server, too."
         )
+    if parts["certificate_source"] not in {OPERATOR, None} and not parts["certificate_secret"]:
+        faults.append("COUNTERSIGN_CERTIFICATE_SECRET is not set: name the Secret in which the webhook's certificate is brought.")
     if faults:
         raise SettingsError("\n".join(["The environment is not usable:", *faults]))
     return Settings(**parts, listen_host=listening[0], listen_port=listening[1])  # type: ignore[arg-type]  # no None is left: faults is empty
@@ -147,6 +159,18 @@ def _listen(text: str) -> tuple[str, int]:
 def _dns_label(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
         raise ValueError("give the name of a namespace")
+    return text
+
+
+def _source(text: str) -> str:
+    if text not in {OPERATOR, CERT_MANAGER, PROVIDED}:
+        raise ValueError(f"give {OPERATOR}, {CERT_MANAGER} or {PROVIDED}")
+    return text
+
+
+def _object(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", text):
+        raise ValueError("give the name of an object")
     return text
 
 

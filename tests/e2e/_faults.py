@@ -439,6 +439,7 @@ def left_behind(api: Api) -> set[str]:
     own = {
         path("leases", "countersign-operator", namespace=chart.NAMESPACE),
         path("secrets", "countersign-webhook-tls", namespace=chart.NAMESPACE),
+        path("secrets", "countersign-webhook-ca", namespace=chart.NAMESPACE),
     }
     return guards(api) | {url for url in own if api.exists(url)}
 

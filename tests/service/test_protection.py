@@ -203,7 +203,7 @@ class TestActing:
 
     async def test_nothing_is_done_while_the_chart_is_uninstalled(self) -> None:
         api, guards, statuses = self.api(), MemoryGuards(), MemoryStatuses()
-        going = self.protection(api, guards, statuses, certificates=MemoryCertificates(b""))
+        going = self.protection(api, guards, statuses, certificates=MemoryCertificates(None))
         assert await going.reconcile(snapshot(namespace("payments"))) == Plan((), close_registration=False, reports=())
         assert (api.writes(), guards.kept, statuses.written) == ([], [], [])
 

@@ -116,9 +116,12 @@ class MemoryGuards:
 
 @dataclass
 class MemoryCertificates:
-    bundle: bytes = b"BUNDLE"
+    bundle: bytes | None = b"BUNDLE"
+    broken: bool = False
 
-    async def ensure(self) -> bytes:
+    async def ensure(self) -> bytes | None:
+        if self.broken:
+            raise ApiError(500, "no certificate")
         return self.bundle
 
 

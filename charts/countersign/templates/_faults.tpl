@@ -33,6 +33,23 @@
 {{- if and .Values.staticManifest.enabled .Values.authorizer.enabled (eq .Values.staticManifest.folder .Values.authorizer.folder) -}}
 {{- $faults = append $faults (printf "staticManifest.folder and authorizer.folder are both %s: the API server reads everything in the first as policies. Give each a folder of its own." .Values.authorizer.folder) -}}
 {{- end -}}
+{{- $certificates := .Values.certificates -}}
+{{- $provided := $certificates.provided.secretName -}}
+{{- if and (ne $certificates.source "provided") $provided -}}
+{{- $faults = append $faults (printf "certificates.provided.secretName is for certificates.source=provided, and the source is %s: leave one of them out." $certificates.source) -}}
+{{- end -}}
+{{- if and (ne $certificates.source "cert-manager") $certificates.certManager.issuerRef.name -}}
+{{- $faults = append $faults (printf "certificates.certManager.issuerRef is for certificates.source=cert-manager, and the source is %s: leave one of them out." $certificates.source) -}}
+{{- end -}}
+{{- if and (eq $certificates.source "operator") $certificates.caBundle -}}
+{{- $faults = append $faults "certificates.caBundle is for certificates that are brought: the operator knows its own authority. Leave it out, or say who brings them in certificates.source." -}}
+{{- end -}}
+{{- if and (eq $certificates.source "provided") (not $provided) -}}
+{{- $faults = append $faults "certificates.source=provided needs the Secret with the webhook's certificate: --set certificates.provided.secretName=NAME (docs/certificates.md says what has to be in it)." -}}
+{{- end -}}
+{{- if has $provided (list "countersign-webhook-tls" "countersign-webhook-ca") -}}
+{{- $faults = append $faults (printf "certificates.provided.secretName: the Secret %s is the operator's own. Bring your certificate in a Secret of another name." $provided) -}}
+{{- end -}}
 {{- range $exception := $environment.except -}}
 {{- if and (eq $exception.kind "ServiceAccount") (not $exception.namespace) -}}
 {{- $faults = append $faults (printf "default.except: the ServiceAccount %s needs its namespace." $exception.name) -}}
@@ -78,6 +95,9 @@
 {{- $faults = append $faults (printf "%s.enabled needs the Prometheus operator, whose kinds (monitoring.coreos.com/v1) this cluster does not have. Install it first, or leave the value out." $name) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- if and $asked (eq .Values.certificates.source "cert-manager") (not (.Capabilities.APIVersions.Has "cert-manager.io/v1/Certificate")) -}}
+{{- $faults = append $faults "certificates.source=cert-manager: there is no cert-manager in this cluster. Install it first (https://cert-manager.io/docs/installation/), or leave certificates.source out." -}}
 {{- end -}}
 {{- $role := lookup "rbac.authorization.k8s.io/v1" "ClusterRole" "" "countersign-operator" -}}
 {{- if $role -}}

@@ -31,6 +31,15 @@ app.kubernetes.io/component: {{ . }}
 {{- .Values.clusterName | default (printf "cluster-%s" ($uid | default "xxxxxxxx" | trunc 8)) -}}
 {{- end }}
 
+{{- /* The Secret in which others bring the webhook's certificate; "" where nobody does. */}}
+{{- define "countersign.broughtSecret" -}}
+{{- if eq .Values.certificates.source "cert-manager" -}}
+countersign-webhook-cert-manager
+{{- else if eq .Values.certificates.source "provided" -}}
+{{ .Values.certificates.provided.secretName }}
+{{- end -}}
+{{- end }}
+
 {{- /* One process: {root, process, port, portName}. */}}
 {{- define "countersign.deployment" -}}
 {{- $root := .root -}}
@@ -119,6 +128,16 @@ spec:
           value: {{ $root.Values.apiServerClient.ca | quote }}
         - name: COUNTERSIGN_CLIENT_NAMES
           value: {{ join "," $root.Values.apiServerClient.commonNames | quote }}
+        {{- end }}
+        {{- if and (eq .process "operator") (include "countersign.broughtSecret" $root) }}
+        - name: COUNTERSIGN_CERTIFICATE_SOURCE
+          value: {{ $root.Values.certificates.source | quote }}
+        - name: COUNTERSIGN_CERTIFICATE_SECRET
+          value: {{ include "countersign.broughtSecret" $root | quote }}
+        {{- with $root.Values.certificates.caBundle }}
+        - name: COUNTERSIGN_CERTIFICATE_CA
+          value: {{ . | quote }}
+        {{- end }}
         {{- end }}
         - name: COUNTERSIGN_STALE_AFTER
           value: {{ $root.Values.staleAfter | quote }}

@@ -9,7 +9,6 @@ import base64
 import logging
 import os
 import ssl
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from countersign.domain.certificates import Pair
 from countersign.domain.document import JsonObject, text
 from countersign.domain.errors import CountersignError
 from countersign.service.ports import Api, ApiError, Clock, NotFoundError
@@ -30,14 +30,6 @@ _log: Final = logging.getLogger(__name__)
 
 class CertificateRefused(CountersignError):
     """The Secret does not hold a pair that can be served."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """PEM: a chain, leaf first, and its key."""
-
-    chain: bytes
-    key: bytes
 
 
 class ServingCertificate:

@@ -62,6 +62,17 @@ class UpkeepMetrics:
             ["agent", "way"],
             registry=self._registry,
         )
+        self._expiry = Gauge(
+            "countersign_certificate_expiry_timestamp_seconds",
+            "When the webhook's certificate ends (serving), and the authority that the API server trusts it by (authority).",
+            ["certificate"],
+            registry=self._registry,
+        )
+        self._good = Gauge(
+            "countersign_certificate_good",
+            "1 while the certificate that is to be served can be, and the one that is served holds.",
+            registry=self._registry,
+        )
         for result in ("done", "failed"):
             self._rounds.labels(result)
 
@@ -96,6 +107,12 @@ class UpkeepMetrics:
             self._held.labels(agent).set(1 if holds else 0)
             for way in found.get(agent) or ():
                 self._ways.labels(agent, way).set(1)
+
+    def certificate(self, expiries: Mapping[str, float], *, is_good: bool) -> None:
+        self._expiry.clear()
+        for certificate, ends in expiries.items():
+            self._expiry.labels(certificate).set(ends)
+        self._good.set(1 if is_good else 0)
 
     def reconciled(self, *, done: bool, timestamp: float) -> None:
         self._rounds.labels("done" if done else "failed").inc()

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
+from countersign.domain.certificates import Authorities, Pair
 from countersign.domain.document import JsonObject
 from countersign.domain.resources import AgentIdentity, Meta, ProtectedEnvironment, Target
 
@@ -69,8 +71,41 @@ class Owner(Protocol):
 
 
 class Certificates(Protocol):
-    async def ensure(self) -> bytes:
-        """Make or renew the webhook's certificate; the CA bundle (PEM), empty where Countersign is being uninstalled. Raises ApiError."""
+    async def ensure(self) -> bytes | None:
+        """Make or renew the webhook's certificate; the CA bundle (PEM), None where Countersign is being uninstalled. Raises ApiError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a source wants served. `pair` is None where it has nothing good; `faults` then say why, and what to do.
+
+    `authorities` are to be trusted from now on. `announced`: they have been for long enough that people could copy them to hosts. `note` is
+    for those people.
+    """
+
+    authorities: Authorities
+    pair: Pair | None
+    faults: tuple[str, ...] = ()
+    announced: bool = False
+    note: str = ""
+
+
+class CertificateSource(Protocol):
+    """Where the webhook's certificate comes from. `secret`: in which Secret it lies; `keeper`: a sentence that says who renews it."""
+
+    @property
+    def secret(self) -> str: ...
+
+    @property
+    def keeper(self) -> str: ...
+
+    async def offer(self, served: JsonObject, now: datetime, references: list[JsonObject]) -> Offer:
+        """`served` is the Secret that the replicas read, empty where there is none; `references` own what we make. Raises ApiError."""
+
+
+class CertificateMeter(Protocol):
+    def certificate(self, expiries: Mapping[str, float], *, is_good: bool) -> None:
+        """`expiries`: seconds since 1970, of the certificate that is `serving` and of its `authority`."""
 
 
 class AuthorizerFiles(Protocol):

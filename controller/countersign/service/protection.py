@@ -182,12 +182,13 @@ class Protection:
         self._statuses = statuses
         self._authorizer = authorizer
         self._watch = watch
+        self._bundle: bytes | None = None
 
     async def reconcile(self, snapshot: Snapshot) -> Plan:
         """Guards before all else. Raises ApiError."""
         await self._definitions.ensure()
-        bundle = await self._certificates.ensure()
-        if not bundle:
+        bundle, failed = await self._trusted()
+        if bundle is None:
             return Plan((), close_registration=False, reports=())  # Countersign is being uninstalled
         identities, environments = tuple(snapshot.identities.values()), tuple(snapshot.environments.values())
         try:
@@ -196,11 +197,21 @@ class Protection:
             await self._say_what_is_not_in_force(snapshot, error)
             raise
         made = plan(snapshot, self._accounts.all(), left_out, self._clock.now(), await self._about_default(snapshot))
-        failed = await self._keep_files(identities, bundle)
+        failed = await self._keep_files(identities, bundle) or failed
         await self.act(made)
         if failed is not None:
             raise failed
         return made
+
+    async def _trusted(self) -> tuple[bytes | None, ApiError | None]:
+        """The CA bundle. Where the certificate cannot be looked after, the guards are kept with the one of before all the same. Raises ApiError."""
+        try:
+            self._bundle = await self._certificates.ensure()
+        except ApiError as error:
+            if self._bundle is None:
+                raise
+            return self._bundle, error
+        return self._bundle, None
 
     async def _keep_files(self, identities: Sequence[AgentIdentity], bundle: bytes) -> ApiError | None:
         """Neither waits for the labels of others, nor keeps them back."""
