@@ -164,6 +164,7 @@ class LocalBackend:
         env["COUNTERSIGN_POLICY_JAIL"] = "true" if jailed else "false"
         if process == "operator":
             env["COUNTERSIGN_WEBHOOK_URL"] = self.webhook_url
+            env |= _brought(values.get("certificates", {}))
         return env
 
     def launch(self, process: Process, env: Mapping[str, str] | None = None) -> None:
@@ -236,3 +237,13 @@ def is_ready(base: str) -> bool:
     except httpx.HTTPError:
         return False
     return True
+
+
+def _brought(certificates: Mapping[str, Any]) -> dict[str, str]:
+    """As the chart tells the operator who brings the webhook's certificate."""
+    secrets = {"cert-manager": "countersign-webhook-cert-manager", "provided": certificates.get("provided", {}).get("secretName", "")}
+    source = certificates.get("source", "operator")
+    if source == "operator":
+        return {}
+    told = {"SOURCE": source, "SECRET": secrets[source], "CA": certificates.get("caBundle", "")}
+    return {f"COUNTERSIGN_CERTIFICATE_{name}": value for name, value in told.items()}

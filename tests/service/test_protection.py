@@ -207,6 +207,23 @@ class TestActing:
         assert await going.reconcile(snapshot(namespace("payments"))) == Plan((), close_registration=False, reports=())
         assert (api.writes(), guards.kept, statuses.written) == ([], [], [])
 
+    async def test_the_guards_are_kept_though_the_certificate_cannot_be(self) -> None:
+        api, guards, certificates = self.api(), MemoryGuards(), MemoryCertificates()
+        protection = self.protection(api, guards, certificates=certificates)
+        await protection.reconcile(snapshot(namespace("payments")))
+        certificates.broken = True
+        api.objects["/api/v1/namespaces/payments"]["metadata"]["labels"] = {}
+        with pytest.raises(ApiError, match="no certificate"):
+            await protection.reconcile(snapshot(namespace("payments")))
+        assert [bundle for *_, bundle in guards.kept] == [b"BUNDLE"] * 2
+        assert LABEL_PROTECTED in api.objects["/api/v1/namespaces/payments"]["metadata"]["labels"]
+
+    async def test_guards_without_anybody_to_trust_are_kept_too(self) -> None:
+        """A brought certificate that is not there yet: what is guarded is refused, and not let through."""
+        guards = MemoryGuards()
+        await self.protection(self.api(), guards, certificates=MemoryCertificates(b"")).reconcile(snapshot(namespace("payments")))
+        assert [bundle for *_, bundle in guards.kept] == [b""]
+
     async def test_the_files_of_the_authorizer_are_kept_where_there_is_one(self) -> None:
         files = MemoryAuthorizerFiles()
         await self.protection(self.api(), authorizer=files).reconcile(snapshot(namespace("payments")))

@@ -36,7 +36,7 @@ class BroughtPair:
         try:
             secret = await self._api.get(self._path)
         except NotFoundError:
-            return Offer((), None, (f"The Secret {self._where} does not exist: {self._missing}",))
+            return Offer((), None, (f"The Secret {self._where} does not exist: {self._missing}.",))
         try:
             pair, authorities = self._read(secret)
         except UnreadableError as error:
