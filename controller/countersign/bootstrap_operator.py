@@ -195,11 +195,11 @@ def _certificate_source(api: KubernetesApi, settings: Settings, names: Sequence[
         return OwnAuthority(api, namespace=namespace, names=names)
     if settings.certificate_source == CERT_MANAGER:
         keeper = "cert-manager renews it."
-        missing = f"see why cert-manager has not written it: kubectl -n {namespace} describe certificate countersign-webhook"
+        missing = f"see why cert-manager has not written it (kubectl -n {namespace} describe certificate countersign-webhook)"
     else:
         keeper = f"Put the next one into the Secret {namespace}/{secret} before."
         missing = (
-            f"make it: kubectl -n {namespace} create secret generic {secret} --from-file=tls.crt --from-file=tls.key --from-file=ca.crt"
+            f"make it (kubectl -n {namespace} create secret generic {secret} --from-file=tls.crt --from-file=tls.key --from-file=ca.crt)"
         )
     return BroughtPair(
         api,

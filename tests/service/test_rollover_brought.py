@@ -25,7 +25,7 @@ def brought(world: World, authorities: str = "") -> BroughtPair:
         authorities=authorities,
         name=NAMES[0],
         keeper="Put the next one into the Secret before.",
-        missing="make it: kubectl create secret generic brought",
+        missing="make it (kubectl create secret generic brought)",
     )
 
 
@@ -209,7 +209,7 @@ async def test_a_secret_that_is_not_there_is_told_and_guards_stand_without_a_bun
     await operator.round()
     assert world.bundle() == b""
     assert operator.condition().message == (
-        "The Secret countersign/brought does not exist: make it: kubectl create secret generic brought Guarded requests are refused until then."
+        "The Secret countersign/brought does not exist: make it (kubectl create secret generic brought). Guarded requests are refused until then."
     )
 
 
