@@ -50,19 +50,21 @@ class Outages:
             self._check("the cluster restarts its own control plane", self._restart_control_plane)
             self._check("a kubelet restarts", self._restart_kubelet)
             self._check("a node restarts, with pods on it", self._restart_node)
-            self._check("helm upgrade that changes nothing", self._upgrade_nothing)
-            self._check("helm upgrade repairs it", lambda: self._repair("upgrade"))
+            self._check("helm upgrade that changes nothing repairs it", self._upgrade)
         with self._during("image broken by a bad upgrade"):
+            good = self._revision()
             self._check("the bad upgrade alone: the old replicas go on deciding", self._bad_upgrade_alone)
             self._break_image()
             self._everything_else_goes_on()
-            self._check("helm rollback repairs it", lambda: self._repair("rollback"))
+            self._check("helm rollback repairs it", lambda: self._roll_back(good))
         with self._during("webhook and operator dead"):
             self._scale("webhook", 0)
             self._scale("operator", 0)
             self._everything_else_goes_on()
-            self._check("helm rollback that changes nothing", self._rollback_nothing)
-            self._check("helm upgrade with another value repairs it", lambda: self._repair("upgrade", requestTTL="22h"))
+            self._check("helm upgrade with another value repairs it", lambda: self._upgrade(requestTTL="22h"))
+        with self._during("webhook dead again"):
+            self._scale("webhook", 0)
+            self._check("helm rollback that changes nothing repairs it", lambda: self._roll_back(self._revision()))
 
     @contextmanager
     def _during(self, outage: str) -> Iterator[None]:
@@ -174,17 +176,20 @@ class Outages:
         """The kubelet starts its static pods anew; a mirror pod that somebody deletes comes back."""
         node = self._nodes.control_plane
         for program in ("kube-scheduler", "kube-controller-manager"):
-            pid = self._nodes.pid_of(node, program)
+            pid = self._running(program, node, besides="")
             self._nodes.execute(node, "kill", "-KILL", pid)
-            waiting.until(
-                lambda program=program, pid=pid: self._nodes.pid_of(node, program) not in ("", pid),  # type: ignore[misc]  # bound now
-                f"{program} was to run again",
-                timeout=POD_WITHIN,
-            )
+            self._running(program, node, besides=pid)
         mirror = path("pods", f"kube-scheduler-{node}", namespace="kube-system")
         uid = self._cluster.api.get(mirror)["metadata"]["uid"]
         self._cluster.api.delete(mirror, {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0})
         self._wait_system({uid})
+
+    def _running(self, program: str, node: str, *, besides: str) -> str:
+        """The pid of a program of the control plane, once it runs under another one."""
+        waiting.until(
+            lambda: self._nodes.pid_of(node, program) not in ("", besides), f"{program} was to run", timeout=POD_WITHIN, pause=0.5
+        )
+        return self._nodes.pid_of(node, program)
 
     def _wait_system(self, gone: set[str]) -> None:
         """Until every pod of kube-system is ready, and none is one of `gone`."""
@@ -230,22 +235,24 @@ class Outages:
 
     # --- repair -----------------------------------------------------------------------------------
 
-    def _upgrade_nothing(self) -> None:
-        """The same chart with the same values: nothing but a new revision. What `kubectl scale` has taken stays taken or is put back."""
-        self._helm_values({})
-
-    def _rollback_nothing(self) -> None:
+    def _revision(self) -> str:
+        """The one that is installed."""
         listed = json.loads(self._helm("history", RELEASE, "--namespace", NAMESPACE, "--output", "json"))
-        self._helm("rollback", RELEASE, str(listed[-1]["revision"]), "--namespace", NAMESPACE)
+        return str(listed[-1]["revision"])
 
-    def _repair(self, verb: str, **values: Any) -> None:
-        if verb == "rollback":
-            self._helm("rollback", RELEASE, "--namespace", NAMESPACE)
-        else:
-            self._helm_values(values)
+    def _upgrade(self, **values: Any) -> None:
+        """The same chart, with other values or with none: as many replicas as the values say, whatever was scaled by hand."""
+        self._helm_values(values)
+        self._wait_repaired()
+
+    def _roll_back(self, revision: str) -> None:
+        self._helm("rollback", RELEASE, revision, "--namespace", NAMESPACE)
+        self._wait_repaired()
+
+    def _wait_repaired(self) -> None:
         for process in chart.PROCESSES:
             if not self._cluster.api.get(path("deployments", f"countersign-{process}", namespace=NAMESPACE))["spec"]["replicas"]:
-                self._stage.kubectl("scale", f"deployment/countersign-{process}", "--replicas=2", "--namespace", NAMESPACE)
+                raise Broken(f"helm left the {process} scaled to zero")
         self._stage.wait_whole()
         self._cluster.wait_in_force()
 
