@@ -2,11 +2,12 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from countersign.adapters.lease import DURATION, RENEW_DEADLINE, Lease, LeaseLost
-from countersign.domain.document import text
+from countersign.domain.document import JsonObject, text
 from countersign.service.ports import ApiError, ConflictError
 from tests.support.api import MemoryApi
 from tests.support.operator import HandClock, MemoryOwner
@@ -107,6 +108,51 @@ async def test_the_process_must_end_when_it_cannot_renew(time: HandClock) -> Non
         await one.hold()
     assert RENEW_DEADLINE <= (time.now() - before).total_seconds() < DURATION
     assert not one.held
+
+
+class SlowApi(MemoryApi):
+    """Takes `seconds` for whatever is asked of it, where it is given that long; stops at the hundredth call."""
+
+    def __init__(self, clock: HandClock) -> None:
+        super().__init__()
+        self.clock, self.seconds = clock, 0.0
+
+    def _slow(self, timeout: float) -> None:
+        if len(self.calls) > 100:
+            raise asyncio.CancelledError
+        self.clock.forward(timedelta(seconds=min(self.seconds, timeout)))
+        if self.seconds > timeout:
+            raise ApiError(0, "no answer in time")
+
+    async def get(self, path: str, *, timeout: float = 10, **parts: Any) -> JsonObject:
+        tree = await super().get(path, **parts)
+        self._slow(timeout)
+        return tree
+
+    async def replace(self, path: str, body: JsonObject, *, timeout: float = 10) -> JsonObject:
+        self._slow(timeout)
+        return await super().replace(path, body)
+
+
+async def test_a_slow_api_server_does_not_lose_its_operator(time: HandClock) -> None:
+    api = SlowApi(time)
+    one = lease(api, time, "one")
+    await one.acquire()
+    api.seconds = 3.5
+    with pytest.raises(asyncio.CancelledError):
+        await one.hold()
+    assert one.held
+
+
+async def test_who_renews_too_slowly_ends_before_another_may_take_it(time: HandClock) -> None:
+    api = SlowApi(time)
+    one = lease(api, time, "one")
+    await one.acquire()
+    before = time.now()
+    api.seconds = 6.0
+    with pytest.raises(LeaseLost):
+        await one.hold()
+    assert (time.now() - before).total_seconds() < DURATION
 
 
 async def test_the_process_must_end_when_another_holds_it(time: HandClock) -> None:

@@ -56,6 +56,7 @@ class Lease:
                 self.held = False
                 raise LeaseLost(f"The lease {self._name} could not be renewed for {RENEW_DEADLINE:.0f} s.")
             if await self._try(timeout=left):
+                # It was written 4 s ago at the most (see _try), so that who gives up 10 s from now does so before others may take it, after 15.
                 renewed = self._clock.monotonic()
             elif self._record is not None and self._record[0] not in ("", self._identity):
                 self.held = False
@@ -73,18 +74,23 @@ class Lease:
         except ApiError as error:
             _log.warning("the lease %s was not released: %s", self._name, error)
 
-    async def _try(self, timeout: float = RETRY) -> bool:
-        """Take or renew it once. False where another holds it, or where the API server does not answer."""
+    async def _try(self, timeout: float = 2 * RETRY) -> bool:
+        """Take or renew it once, within so many seconds. False where another holds it, or where the API server does not answer.
+
+        Whoever renews has what is left, (10 - 2) / 2 s for each call: an API server that is slow would else lose its operator to a
+        timeout of ours, and get a new one to serve.
+        """
+        each = timeout / 2  # it is read, then written
         try:
             try:
-                lease = await self._api.get(self._path, timeout=min(timeout, RETRY))
+                lease = await self._api.get(self._path, timeout=each)
             except NotFoundError:
-                return await self._create(timeout)
+                return await self._create(each)
             if not self._may_take(lease):
                 return False
             if not items(lease, "metadata", "ownerReferences"):
                 lease = {**lease, "metadata": {**mapping(lease, "metadata"), "ownerReferences": await self._owner.references()}}
-            await self._api.replace(self._path, self._written(lease), timeout=min(timeout, RETRY))
+            await self._api.replace(self._path, self._written(lease), timeout=each)
         except ConflictError:
             return False
         except ApiError as error:
@@ -97,7 +103,7 @@ class Lease:
         references = await self._owner.references()
         if not references:
             return False
-        await self._api.create(self._collection, self._written({"metadata": {"ownerReferences": references}}), timeout=min(timeout, RETRY))
+        await self._api.create(self._collection, self._written({"metadata": {"ownerReferences": references}}), timeout=timeout)
         return True
 
     def _may_take(self, lease: JsonObject) -> bool:
