@@ -29,7 +29,7 @@ def precious(cluster: Cluster) -> Iterator[str]:
     finally:
         cluster.start_operator()
         cluster.start_webhook()
-        cluster.reset_values()
+        cluster.wait_in_force()  # the release is rolled back to what it was
         cluster.api.delete(path("namespaces", name))
 
 
