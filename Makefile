@@ -44,10 +44,11 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-generate: venv ## The CRDs and the static manifest from the models; docs/values.md and the schema's texts from values.yaml
+generate: venv ## The CRDs and the static manifest from the models; docs/values.md and the schema's texts from values.yaml; the table of metrics
 	$(PY) -m countersign.wire.crds $(CRDS)
 	$(PY) -m countersign.wire.static $(STATIC)
 	$(PY) -m tests.chart.reference
+	$(PY) -m tests.docs.metrics
 
 schemas: venv ## What each Kubernetes takes, from its own OpenAPI (needs Go and the network)
 	$(PY) -m tests.chart.make_schemas

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import oncluster, posture, tamper
+from tests.bench import oncluster, pods, posture, tamper
 from tests.bench.measuring import BenchError, Cell, Lab, Sample, Server, open_files
 from tests.bench.oncluster import Replica
 from tests.bench.reviews import Review, reviews
@@ -146,7 +146,7 @@ def _save(cells: Sequence[Cell], replica: Replica | str, sizes: Mapping[str, flo
 
 if __name__ == "__main__":
     try:
-        alone = {"posture": posture.main, "tamper": tamper.main}.get(" ".join(sys.argv[1:]))
+        alone = {"posture": posture.main, "tamper": tamper.main, "pods": pods.main}.get(" ".join(sys.argv[1:]))
         sys.exit(alone() if alone else main() | posture.main())
     except (BenchError, HarnessError) as error:
         print(f"The benchmark could not be run: {error}", file=sys.stderr)
