@@ -44,11 +44,12 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-generate: venv ## The CRDs and the static manifest from the models; docs/values.md and the schema's texts from values.yaml; the table of metrics
+generate: venv ## What is made from the models, from values.yaml and from the chart: CRDs, schema, pages, deploy/manifests
 	$(PY) -m countersign.wire.crds $(CRDS)
 	$(PY) -m countersign.wire.static $(STATIC)
 	$(PY) -m tests.chart.reference
 	$(PY) -m tests.docs.metrics
+	$(PY) -m tests.chart.manifests
 
 schemas: venv ## What each Kubernetes takes, from its own OpenAPI (needs Go and the network)
 	$(PY) -m tests.chart.make_schemas
@@ -59,6 +60,7 @@ lint: venv ## Style, and that generated files are up to date
 	$(PY) -m countersign.wire.crds $(CRDS) --check
 	$(PY) -m countersign.wire.static $(STATIC) --check
 	$(PY) -m tests.chart.reference --check
+	$(PY) -m tests.chart.manifests --check
 
 format: venv ## Puts the code into the one format
 	$(PY) -m ruff format
