@@ -430,8 +430,9 @@ GUARDS = (
 
 
 def guards(api: Api) -> set[str]:
-    """What of ours lies in admissionregistration.k8s.io, as `collection/name`."""
-    return {f"{kind}/{name}" for kind in GUARDS for name in set_of(api.list(path(kind))) if name.startswith("countersign")}
+    """What of ours lies in admissionregistration.k8s.io, as `collection/name`. Below Kubernetes 1.36 some of it is not served."""
+    served = {resource["name"] for resource in api.get("/apis/admissionregistration.k8s.io/v1")["resources"]} & set(GUARDS)
+    return {f"{kind}/{name}" for kind in served for name in set_of(api.list(path(kind))) if name.startswith("countersign")}
 
 
 def left_behind(api: Api) -> set[str]:
