@@ -23,6 +23,13 @@ Schema = dict[str, Any]
 REVISION: Final = 1
 """Greater than that of every release before whose CRDs were others; a test holds it against what was released. The greatest wins in a cluster."""
 
+# GitOps tools make a definition where it is missing, and never remove one: with it would go every signature (docs/gitops.md).
+_LEFT_TO_THE_OPERATOR: Final = {
+    "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+    "kustomize.toolkit.fluxcd.io/prune": "disabled",
+    "kustomize.toolkit.fluxcd.io/ssa": "IfNotPresent",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -56,7 +63,7 @@ def _manifest(kind: Kind) -> Schema:
         "kind": "CustomResourceDefinition",
         "metadata": {
             "name": kind.resource,
-            "annotations": {ANNOTATION_REVISION: str(REVISION)},
+            "annotations": {ANNOTATION_REVISION: str(REVISION), **_LEFT_TO_THE_OPERATOR},
             "labels": {"app.kubernetes.io/name": "countersign", "app.kubernetes.io/part-of": "countersign"},
         },
         "spec": {
@@ -80,7 +87,7 @@ def _version(kind: Kind, served: Served) -> Schema:
         "name": served.name,
         "served": True,
         "storage": served.storage,
-        "schema": {"openAPIV3Schema": _root(kind, served)},
+        "schema": {"openAPIV3Schema": _root(kind)},
         "subresources": {"status": {}},
         "additionalPrinterColumns": [
             {
@@ -98,7 +105,8 @@ def _version(kind: Kind, served: Served) -> Schema:
     return version
 
 
-def _root(kind: Kind, served: Served) -> Schema:
+def _root(kind: Kind) -> Schema:
+    """The same to the letter for every version: else the API server takes no selectable fields (apiextensions v1 conversion.go hoists what is equal)."""
     spec = kind.spec.model_json_schema(by_alias=True)
     status = kind.status.model_json_schema(by_alias=True)
     root: Schema = {
@@ -106,7 +114,7 @@ def _root(kind: Kind, served: Served) -> Schema:
         "description": kind.description,
         "required": ["spec"],
         "properties": {
-            "apiVersion": {"type": "string", "maxLength": 128, "description": f"{GROUP}/{served.name}"},
+            "apiVersion": {"type": "string", "maxLength": 128, "description": f"{GROUP}, in the version that was asked for."},
             "kind": {"type": "string", "maxLength": 64, "description": kind.kind},
             "metadata": {"type": "object"},
             "spec": _structural(spec, spec.get("$defs", {})) | kind.spec_extra,

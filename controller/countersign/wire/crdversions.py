@@ -5,7 +5,7 @@ never undo each other's definitions; what is not an extension of ours is no rele
 """
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from countersign.domain.document import JsonObject, items, mapping, text
 from countersign.domain.names import ANNOTATION_REVISION
@@ -44,16 +44,11 @@ def shortcomings(newer: JsonObject, older: JsonObject) -> tuple[str, ...]:
 def differing_versions(definition: JsonObject) -> tuple[str, ...]:
     """Versions whose schema is another than the first one's: what one has and the other has not would be lost on the way."""
     first, *others = items(definition, "spec", "versions")
-    return tuple(text(other, "name") for other in others if _bare(_root(other)) != _bare(_root(first)))
+    return tuple(text(other, "name") for other in others if _root(other) != _root(first))
 
 
 def _root(version: JsonObject) -> JsonObject:
     return mapping(version, "schema", "openAPIV3Schema")
-
-
-def _bare(root: JsonObject) -> Any:
-    """Without the field `apiVersion`, whose description names the version."""
-    return {**root, "properties": {key: value for key, value in mapping(root, "properties").items() if key != "apiVersion"}}
 
 
 def _lacking(newer: JsonObject, older: JsonObject, path: str) -> Iterable[str]:

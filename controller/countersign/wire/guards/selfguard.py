@@ -68,7 +68,8 @@ def self_policies(site: Site) -> list[Guard]:
             ),
             refusal(
                 some(negated(definition), by_operator, every(has_subresource("status"), by_server), _same_definition()),
-                "Countersign's CustomResourceDefinitions are kept by its operator: deleting one would delete every signature. Uninstall the Helm release first.",
+                "Countersign's CustomResourceDefinitions are kept by its operator, which brings newer ones by itself: leave them out of what you apply. "
+                "Deleting one would delete every signature: uninstall the Helm release first.",
             ),
             refusal(
                 some(negated(served), by_server, by_operator),
