@@ -1,4 +1,4 @@
-"""What the comments of values.yaml say, carried to where else it is read: the schema's descriptions and docs/values.md.
+"""What the comments of values.yaml say, carried to where else it is read: the schema's descriptions and docs/values.md. And which values are new.
 
 `python -m tests.chart.reference [--check]`. values.yaml is written by hand, and so is what the schema allows; from them come, in the schema,
 each `description`, and `propertyNames`, by which Helm lists the names that there are to whoever has misspelt one.
@@ -17,11 +17,14 @@ from typing import Any, Final
 
 import yaml
 
+from tests.chart.carried import new_values
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 CHART: Final = ROOT / "charts" / "countersign"
 VALUES: Final = CHART / "values.yaml"
 SCHEMA: Final = CHART / "values.schema.json"
 PAGE: Final = ROOT / "docs" / "values.md"
+ADDED: Final = CHART / "files" / "new-values.yaml"
 # Helm gives it to every chart.
 OF_HELM: Final = "global"
 _KEY: Final = re.compile(r"^( *)([A-Za-z][A-Za-z0-9]*):")
@@ -197,7 +200,7 @@ def main(arguments: list[str]) -> int:
     except KeyError as error:
         sys.stderr.write(f"{SCHEMA} does not know {error}, which stands in {VALUES}: say there what it may be.\n")
         return 1
-    wanted = {SCHEMA: written(described(schema, values)) + "\n", PAGE: page(schema, values)}
+    wanted = {SCHEMA: written(described(schema, values)) + "\n", PAGE: page(schema, values), ADDED: new_values(yaml.safe_load(text))}
     stale = [file for file, content in wanted.items() if not file.exists() or file.read_text() != content]
     for file in stale:
         if options.check:

@@ -97,8 +97,8 @@ class ArgoThreeWay(Kubectl):
             if OURS not in each["apiVersion"] and each["kind"] not in ("CustomResourceDefinition", "ClusterRole", "Role", "ConfigMap"):
                 continue  # of its built-in kinds it knows the defaults, as the server does: `kubectl diff`
             live = self.site.cluster.api.get(self.site.url(each))
-            last = json.loads(live["metadata"]["annotations"].pop(LAST_APPLIED))
-            if not last["metadata"]["annotations"]:
+            last = json.loads(live["metadata"].get("annotations", {}).pop(LAST_APPLIED, "{}"))  # a server-side apply takes it away
+            if last and not last["metadata"]["annotations"]:
                 del last["metadata"]["annotations"]  # kubectl's; Argo CD leaves it out (removeNamespaceAnnotation)
             if three_way(last, each, live) != live:
                 found.append(each["metadata"]["name"])

@@ -243,3 +243,16 @@ spec:
     matchLabels:
       {{- include "countersign.selector" .process | nindent 6 }}
 {{- end }}
+
+{{- /* {values, news}: each of `news` ({path, value}) is set where its key is missing. What is there stays, also where it is empty. */}}
+{{- define "countersign.fill" -}}
+{{- range $new := .news -}}
+{{- $place := $.values -}}
+{{- range initial $new.path -}}
+{{- $place = get (kindIs "map" $place | ternary $place dict) . -}}
+{{- end -}}
+{{- if and (kindIs "map" $place) (not (hasKey $place (last $new.path))) -}}
+{{- $_ := set $place (last $new.path) $new.value -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
