@@ -24,6 +24,7 @@ from tests.controlplane.files import write
 from tests.controlplane.localbackend import LocalBackend
 from tests.controlplane.paths import ROOT, Layout
 from tests.controlplane.progress import Progress
+from tests.docs.pages import page
 from tests.e2e._faults import OURS, Json, helm, local
 
 QUIET = Progress(quiet=True)
@@ -197,3 +198,28 @@ def people_of(cluster: Cluster) -> people.People:
     """Who registers the Reviewers and identities of the story."""
     backend = local(cluster)
     return people.People(cluster.paths, cluster.api, backend.server, backend.authority)
+
+
+def typed(cluster: Cluster, user: str, name: str, *, given: str = "") -> list[str]:
+    """What each `sh` block of a page prints when somebody types it at the root of a checkout; it has to go through.
+
+    `given` is what that person adds to whatever names the chart: this cluster's values.
+    """
+    homes = {f"HELM_{home}_HOME": str(cluster.paths.state / "helm") for home in ("CACHE", "CONFIG", "DATA")}
+    env = {
+        "PATH": f"{cluster.paths.bin}:/usr/bin:/bin",
+        "HOME": str(cluster.paths.state),
+        "KUBECONFIG": str(cluster.paths.user(user)),
+        **homes,
+    }
+    printed = []
+    for block in page(name).blocks("sh"):
+        script = block.text.replace(
+            "helm template countersign charts/countersign ", f"helm template countersign charts/countersign {given} "
+        )
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, cwd=ROOT, env=env, check=False, timeout=180
+        )
+        assert done.returncode == 0, f"{name}:{block.line}: {done.stderr}\n{done.stdout}"
+        printed.append(done.stdout)
+    return printed

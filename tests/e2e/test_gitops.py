@@ -9,6 +9,7 @@ The cases are steps of one story.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.controlplane import chart
 from tests.controlplane.api import path
 from tests.controlplane.chart import NAMESPACE
 from tests.controlplane.cluster import Cluster
+from tests.docs.pages import page
 from tests.e2e import _life
 from tests.e2e._faults import (
     OURS,
@@ -181,7 +183,6 @@ TOOLS: Mapping[str, Callable[[Site], Kubectl | Flux]] = {
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with _life.bare_cluster(tmp_path_factory.mktemp("gitops") / "cluster") as cluster:
         user = cluster.new_service_account("gitops", "cluster-admin", namespace="gitops")
-        cluster.api.create(path("namespaces"), {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
         # With what the operator fills in: the authorizer's files.
         values = {**_life.values_of(cluster), "authorizer": {"enabled": True}, "staticManifest": {"enabled": True}}
         yield Site(cluster, user, values)
@@ -192,15 +193,13 @@ def tool(request: pytest.FixtureRequest, site: Site) -> Kubectl | Flux:
     return TOOLS[str(request.param)](site)
 
 
-def test_1_the_first_apply_needs_the_definitions_before_the_rest(site: Site) -> None:
-    """As `kubectl apply` and every tool with waves do it."""
-    kubectl, manifests = Kubectl(site), site.manifests()
-    definitions = [each for each in manifests if each["kind"] == "CustomResourceDefinition"]
-    assert len(definitions) == 5
-    assert kubectl.sync(definitions) == ""
-    wait = site.cluster.kubectl("admin", "wait", "--for=condition=Established", "--timeout=30s", "-f", "-", stdin=_stream(definitions))
-    assert wait.returncode == 0, wait.stderr
-    assert kubectl.sync(manifests) == ""
+def test_1_the_page_on_gitops_installs_and_comes_again(site: Site) -> None:
+    """docs/gitops.md, as the account of a GitOps tool. `kubectl diff` at its end finds nothing."""
+    given = site.cluster.paths.state / "gitops-values.json"
+    given.write_text(json.dumps(site.values))
+    for _ in range(2):
+        *_, differing = _life.typed(site.cluster, site.user, "docs/gitops.md", given=f"--values {given}")
+        assert differing == ""
 
 
 def test_2_each_tool_comes_again_and_changes_nothing(site: Site, tool: Kubectl | Flux) -> None:
@@ -291,9 +290,28 @@ def test_7_a_newer_charts_definitions_are_left_to_its_operator(site: Site, tmp_p
     assert Flux(newer).sync(manifests) == ""
     argo = Kubectl(newer, "--server-side", "--force-conflicts", "--field-manager", "argocd-controller")
     assert "leave them out of what you apply" in argo.sync(manifests)
-    rest = [each for each in manifests if each["kind"] != "CustomResourceDefinition"]
-    assert argo.sync(rest) == ""
+    respecting = [ignoring_differences(newer, each) for each in manifests]
+    assert argo.sync(respecting) == ""
+    assert argo.drift(respecting) == ""
     assert guards(site.cluster.api)
+
+
+def ignoring_differences(site: Site, manifest: Json) -> Json:
+    """What Argo CD makes of a manifest by the Application of docs/gitops.md: what it is to ignore is taken from what lives."""
+    [block] = page("docs/gitops.md").blocks("yaml")
+    application = yaml.safe_load(block.text)["spec"]
+    assert "RespectIgnoreDifferences=true" in application["syncPolicy"]["syncOptions"]
+    [ignored] = application["ignoreDifferences"]
+    if ignored["kind"] != manifest["kind"]:
+        return manifest
+    live, copy = site.cluster.api.get(site.url(manifest)), json.loads(json.dumps(manifest))
+    for expression in ignored["jqPathExpressions"]:
+        *way, last = [step.strip('"') for step in re.findall(r'\.("[^"]+"|\w+)', expression)]
+        source, target = live, copy
+        for step in way:
+            source, target = source[step], target[step]
+        target[last] = source[last]
+    return dict(copy)
 
 
 def test_8_what_gitops_prunes_leaves_the_definitions(site: Site) -> None:

@@ -24,6 +24,7 @@ from tests.e2e._faults import (
     until,
     wait_gone,
 )
+from tests.e2e._life import Inventory, is_record
 
 ROLES = ("clusterroles", "clusterrolebindings")
 
@@ -61,6 +62,15 @@ class TestAfterUninstalling:
         for kind in ("secrets", "leases"):
             names = [name for name in set_of(cluster.api.list(path(kind, namespace=NAMESPACE))) if name.startswith("countersign")]
             assert not names, f"{kind}: {names}"
+
+    def test_nothing_at_all_is_left_but_the_records(self, cluster: Cluster) -> None:
+        """Of every kind that the API server lists: on kind, pods, endpoints and budgets too. Helm leaves the namespace, as for every chart."""
+        kept = {f"namespaces /{NAMESPACE}"}
+
+        def left() -> set[str]:
+            return {each for each in Inventory.of(cluster.api).ours - kept if not is_record(each)}
+
+        until(lambda: not left(), "all was to go", timeout=60, explain=lambda: str(sorted(left())))
 
     def test_nothing_of_ours_stands_in_anybodys_way(self, cluster: Cluster, before: str) -> None:
         """Agents neither: who uninstalls wants that. The API server lets go of policies in ticks."""

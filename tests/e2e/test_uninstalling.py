@@ -149,3 +149,9 @@ def test_it_does_nothing_while_countersign_is_installed(own: Cluster) -> None:
     assert done.returncode != 0
     assert "helm uninstall" in done.stderr
     assert Inventory.of(own.api).ours == standing.ours
+
+
+def test_the_page_on_uninstalling_goes_through(own: Cluster, before: Inventory) -> None:
+    _life.typed(own, "alice", "docs/uninstall.md")
+    _life.stop_processes(own)
+    assert Inventory.of(own.api).objects ^ before.objects == set()
