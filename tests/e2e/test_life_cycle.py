@@ -62,7 +62,7 @@ def in_force(cluster: Cluster) -> None:
 
 
 def test_1_the_first_chart_is_installed_where_agents_are_at_work_already(own: Cluster, older: Path) -> None:
-    make_namespace(own, "before", user="kiro")
+    make_namespace(own, "before", user="rogue")
     values = own.paths.state / "given.json"
     values.write_text(json.dumps({**_life.values_of(own), "default": {"ownWork": "3h"}}))
     done = _life.release(own, "alice", "install", older, "--create-namespace", "--values", values)
@@ -112,7 +112,11 @@ def attempts(cluster: Cluster) -> dict[str, subprocess.CompletedProcess[str]]:
             capture_output=True,
             text=True,
             check=False,
-            env={"PATH": f"{cluster.paths.bin}:/usr/bin:/bin", "KUBECONFIG": str(cluster.paths.user("rogue"))},
+            env={
+                "PATH": f"{cluster.paths.bin}:/usr/bin:/bin",
+                "HOME": str(cluster.paths.state),
+                "KUBECONFIG": str(cluster.paths.user("rogue")),
+            },
             timeout=60,
         ),
     }
