@@ -83,6 +83,8 @@ def read(environment: Mapping[str, str], *, listen: str) -> Settings:
 
     in_cluster = _in_cluster(environment)
     listening = value("LISTEN", listen, _listen) or ("", 0)
+    if listening[0] == "*":
+        listening = (_all_addresses(environment), listening[1])
     parts = {
         "api_server": value("API_SERVER", in_cluster, _https),
         "api_ca_file": value("API_CA_FILE", str(_ACCOUNT / "ca.crt"), Path),
@@ -149,10 +151,15 @@ def _https(text: str) -> str:
     return text.rstrip("/")
 
 
+def _all_addresses(environment: Mapping[str, str]) -> str:
+    """Of the family that the pod has: a cluster of IPv6 alone asks at no other, and a node without IPv6 has none to listen at."""
+    return "::" if ":" in environment.get("COUNTERSIGN_POD_IP", "") else "0.0.0.0"  # noqa: S104  # a pod is reached at its own address
+
+
 def _listen(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:  # noqa: PLR2004  # the range of TCP ports
-        raise ValueError("give HOST:PORT, such as 0.0.0.0:8443")
+        raise ValueError("give HOST:PORT, such as 0.0.0.0:8443, or *:8443")
     return host.strip("[]"), int(port)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from countersign.settings import read
 from tests.chart.rendering import CHART, NAMED, OUT_OF_CLUSTER, Chart, Refused
 from tests.chart.test_availability import deployment, selector
 from tests.chart.test_processes import PROCESSES, container, pod
@@ -23,7 +24,7 @@ def test_the_port_of_the_pods_is_ones_own(chart: Chart, port: int) -> None:
     values = {"webhook": {"port": port}}
     only = container(chart, "webhook", values)
     assert only["ports"] == [{"name": "https", "containerPort": port, "protocol": "TCP"}]
-    assert {"name": "COUNTERSIGN_LISTEN", "value": f"0.0.0.0:{port}"} in only["env"]
+    assert {"name": "COUNTERSIGN_LISTEN", "value": f"*:{port}"} in only["env"]
     assert only["readinessProbe"]["httpGet"]["port"] == "https"
     policy = chart.find("NetworkPolicy", "countersign-webhook", {**NAMED, **values})
     assert policy["spec"]["ingress"][0]["ports"] == [{"port": port, "protocol": "TCP"}]
@@ -48,6 +49,19 @@ def test_the_operator_is_never_on_the_nodes_network(chart: Chart) -> None:
     assert "hostNetwork" not in pod(chart, "operator", ON_NODES)
     for process in PROCESSES:
         assert "hostNetwork" not in pod(chart, process)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize(("address", "all_of_its_family"), [("10.244.0.7", "0.0.0.0"), ("fd00:10:244::7", "::")])
+def test_a_cluster_of_ipv6_alone(chart: Chart, process: str, address: str, all_of_its_family: str) -> None:
+    pod_sees = {"metadata.namespace": "countersign", "metadata.name": "pod-1", "status.podIP": address}
+    entries = container(chart, process)["env"]
+    environment = {
+        each["name"]: each["value"] if "value" in each else pod_sees[each["valueFrom"]["fieldRef"]["fieldPath"]] for each in entries
+    }
+    settings = read({**environment, "KUBERNETES_SERVICE_HOST": address}, listen="127.0.0.1:1")
+    assert settings.listen_host == all_of_its_family
+    assert settings.listen_port == container(chart, process)["ports"][0]["containerPort"]
 
 
 # --- meshes ---------------------------------------------------------------------------------------

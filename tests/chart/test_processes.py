@@ -74,7 +74,7 @@ def test_the_environment_is_one_that_the_process_understands(chart: Chart, proce
     values |= {"maxOpenRequests": 7}
     values |= {"namespaceOwners": ["capsule.clastix.io/Tenant", "a.b/C"], "profile": "hardened"}
     entries = container(chart, process, values)["env"]
-    fields = {"metadata.namespace": NAMESPACE, "metadata.name": "pod-1"}
+    fields = {"metadata.namespace": NAMESPACE, "metadata.name": "pod-1", "status.podIP": "10.244.0.7"}
     environment = {
         entry["name"]: entry["value"] if "value" in entry else fields[entry["valueFrom"]["fieldRef"]["fieldPath"]] for entry in entries
     }

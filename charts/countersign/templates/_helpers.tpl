@@ -157,8 +157,11 @@ spec:
           value: {{ $root.Values.glassAhead | quote }}
         - name: COUNTERSIGN_LOG_LEVEL
           value: {{ $root.Values.logLevel | quote }}
+        # By its family the process knows at which addresses to listen.
+        - name: COUNTERSIGN_POD_IP
+          valueFrom: {fieldRef: {fieldPath: status.podIP}}
         - name: COUNTERSIGN_LISTEN
-          value: "0.0.0.0:{{ .port }}"
+          value: "*:{{ .port }}"
         ports:
         - {name: {{ .portName }}, containerPort: {{ .port }}, protocol: TCP}
         # Two minutes to come up, on however slow a node. Then: the first certificate has to be made and the caches filled before a replica is
