@@ -13,10 +13,9 @@ from countersign.wire.guards.objects import (
     Json,
     Rule,
     Site,
-    agent_variables,
+    agents_spec,
     condition,
     constraints,
-    only_agents,
     operation,
     policy,
     refusal,
@@ -50,25 +49,10 @@ def _running(shards: Sequence[Shard], accounts: Sequence[Shard], questions: Sequ
         'request.resource.group in ["apps", "batch"]',
     )
     custom = every("has(object.spec)", "type(object.spec) == map", "oldObject == null || object.spec != oldObject.spec")
-    return {
-        "failurePolicy": "Fail",
-        "matchConstraints": constraints(*POD_RULES, Rule("*", ["*"], ["CREATE", "UPDATE"], "Namespaced")),
-        "matchConditions": [
-            *only_agents(shards),
-            condition("an-object-with-a-spec", some(built_in, "has(object.spec) && type(object.spec) == map")),
-        ],
-        "variables": [
-            *agent_variables(shards),
-            *pod_variables(),
-            variable("builtIn", built_in),
-            variable(
-                "accountName",
-                f'variables.builtIn ? (variables.changed ? ({account_of_pod("variables.pod")}) : "") : ({custom}) ? ({custom_account("object")}) : ""',
-            ),
-            *known_strangers(accounts, f"[{account('request.namespace', 'variables.accountName')}]"),
-            *strength(questions),
-        ],
-        "validations": [
+    return agents_spec(
+        shards,
+        constraints(*POD_RULES, Rule("*", ["*"], ["CREATE", "UPDATE"], "Namespaced")),
+        [
             {
                 **refusal(
                     negated(every("variables.agent", 'variables.accountName != ""', "variables.strangers.size() > 0", "variables.strong")),
@@ -78,29 +62,37 @@ def _running(shards: Sequence[Shard], accounts: Sequence[Shard], questions: Sequ
                 f"{_STRONGER}: use an account of the application\\'s own without such rights.'",
             }
         ],
-    }
+        conditions=[condition("an-object-with-a-spec", some(built_in, "has(object.spec) && type(object.spec) == map"))],
+        variables=[
+            *pod_variables(),
+            variable("builtIn", built_in),
+            variable(
+                "accountName",
+                f'variables.builtIn ? (variables.changed ? ({account_of_pod("variables.pod")}) : "") : ({custom}) ? ({custom_account("object")}) : ""',
+            ),
+            *known_strangers(accounts, f"[{account('request.namespace', 'variables.accountName')}]"),
+            *strength(questions),
+        ],
+    )
 
 
 def _entering(shards: Sequence[Shard], accounts: Sequence[Shard], questions: Sequence[Check]) -> Json:
     """A request to enter a pod does not show the pod, so all pods of the namespace are parameters, and the one it names is looked at."""
-    return {
-        # Parameters that the API server has not read yet would refuse everybody under Fail, as in the first second after its start.
-        "failurePolicy": "Ignore",
-        "matchConstraints": constraints(Rule("", ENTERING, ["CONNECT"], "Namespaced")),
-        "matchConditions": [
-            condition("this-pod", 'request.?name.orValue("") == params.metadata.name'),
-            *only_agents(shards),
-        ],
-        "variables": [
-            *agent_variables(shards),
-            variable("accountName", account_of_pod("params.spec")),
-            *known_strangers(accounts, f"[{account('request.namespace', 'variables.accountName')}]"),
-            *strength(questions),
-        ],
-        "validations": [
+    return agents_spec(
+        shards,
+        constraints(Rule("", ENTERING, ["CONNECT"], "Namespaced")),
+        [
             refusal(
                 negated(every(operation("CONNECT"), "variables.agent", "variables.strangers.size() > 0", "variables.strong")),
                 f"Agents do not enter pods whose ServiceAccount {_STRONGER}: read their logs, or ask the person you work for.",
             )
         ],
-    }
+        conditions=[condition("this-pod", 'request.?name.orValue("") == params.metadata.name')],
+        variables=[
+            variable("accountName", account_of_pod("params.spec")),
+            *known_strangers(accounts, f"[{account('request.namespace', 'variables.accountName')}]"),
+            *strength(questions),
+        ],
+        # Parameters that the API server has not read yet would refuse everybody under Fail, as in the first second after its start.
+        failing="Ignore",
+    )

@@ -13,9 +13,8 @@ from countersign.wire.guards.objects import (
     Guard,
     Rule,
     Site,
-    agent_variables,
+    agents_spec,
     constraints,
-    only_agents,
     operation,
     policy,
     refusal,
@@ -46,22 +45,16 @@ def controller_policies(site: Site, shards: Sequence[Shard]) -> list[Guard]:
         f"variables.account in {literals(ACCOUNTS)}",
     )
     entering = every(operation("CONNECT"), some(*(f'request.?name.orValue("").startsWith("{prefix}")' for prefix in _PODS)))
-    spec = {
-        "failurePolicy": "Fail",
-        "matchConstraints": constraints(
+    spec = agents_spec(
+        shards,
+        constraints(
             Rule("", ["serviceaccounts/token"], ["CREATE"]),
             Rule("", ["secrets"], ["CREATE", "UPDATE"]),
             Rule("", ENTERING, ["CONNECT"]),
             *POD_RULES,
             namespace=HOME,
         ),
-        "matchConditions": only_agents(shards),
-        "variables": [
-            *agent_variables(shards),
-            variable("pod", pod_of("object")),
-            variable("account", account_of_pod("variables.pod")),
-        ],
-        "validations": [
+        [
             refusal(
                 negated(every(some(token, secret, running), "variables.agent")),
                 "Agents never act as one of the cluster's own controllers, which nothing holds back: use an account of your own.",
@@ -71,7 +64,8 @@ def controller_policies(site: Site, shards: Sequence[Shard]) -> list[Guard]:
                 "Agents do not enter the pods of the control plane, where its credentials are: ask the person you work for to look.",
             ),
         ],
-    }
+        variables=[variable("pod", pod_of("object")), variable("account", account_of_pod("variables.pod"))],
+    )
     return policy(site, NAME, spec)
 
 

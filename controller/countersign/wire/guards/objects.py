@@ -146,6 +146,25 @@ def only_agents(shards: Sequence[Shard]) -> list[Json]:
     return [condition("an-agent", shards[0].matches)] if len(shards) == 1 else []
 
 
+def agents_spec(
+    shards: Sequence[Shard],
+    frame: Json,
+    validations: Sequence[Json],
+    *,
+    conditions: Sequence[Json] = (),
+    variables: Sequence[Json] = (),
+    failing: str = "Fail",
+) -> Json:
+    """The spec of a policy that is about agents' requests alone. `frame` are its matchConstraints; `variables.agent` says whether one asks."""
+    return {
+        "failurePolicy": failing,
+        "matchConstraints": frame,
+        "matchConditions": [*conditions, *only_agents(shards)],
+        "variables": [*agent_variables(shards), *variables],
+        "validations": list(validations),
+    }
+
+
 def policy(site: Site, name: str, spec: Json, *, actions: Sequence[str] = ("Deny",), params: tuple[str, str] | None = None) -> list[Guard]:
     """A ValidatingAdmissionPolicy and its binding. `params`: the apiVersion and kind whose objects, in the request's namespace, it looks at."""
     kind = "ValidatingAdmissionPolicy"

@@ -14,10 +14,9 @@ from countersign.wire.guards.objects import (
     Json,
     Rule,
     Site,
-    agent_variables,
+    agents_spec,
     condition,
     constraints,
-    only_agents,
     policy,
     refusal,
     resource_in,
@@ -67,18 +66,10 @@ def _written(site: Site, shards: Sequence[Shard], accounts: Sequence[Shard], hel
     aggregating = every("has(object.aggregationRule)", "oldObject == null || object.?aggregationRule != oldObject.?aggregationRule")
     named = some(f"object.roleRef.name in {literals(_NEVER)}", 'object.roleRef.name.startsWith("system:")')
     unmarked = f"!({literal(LABEL_AGENT)} in {_labels('object')})" if site.mutating else "false"
-    return {
-        "failurePolicy": "Fail",
-        "matchConstraints": constraints(Rule(RBAC_GROUP, [*_ROLES, *_BINDINGS], ["CREATE", "UPDATE"])),
-        "matchConditions": only_agents(shards),
-        "variables": [
-            *agent_variables(shards),
-            variable("rules", _rules("object")),
-            variable("oldRules", f"oldObject == null ? [] : {_rules('oldObject')}"),
-            variable("dangerous", rules_give("variables.rules", held)),
-            *_newcomers(accounts),
-        ],
-        "validations": [
+    return agents_spec(
+        shards,
+        constraints(Rule(RBAC_GROUP, [*_ROLES, *_BINDINGS], ["CREATE", "UPDATE"])),
+        [
             refusal(negated(every(role, changed, "variables.agent", "variables.dangerous")), _GIVES),
             refusal(
                 negated(every(role, some(aggregated, aggregating), "variables.agent")),
@@ -93,7 +84,13 @@ def _written(site: Site, shards: Sequence[Shard], accounts: Sequence[Shard], hel
                 "This binding does not bear the label by which agents' writes are told, so its role was not looked at: write it once more.",
             ),
         ],
-    }
+        variables=[
+            variable("rules", _rules("object")),
+            variable("oldRules", f"oldObject == null ? [] : {_rules('oldObject')}"),
+            variable("dangerous", rules_give("variables.rules", held)),
+            *_newcomers(accounts),
+        ],
+    )
 
 
 def _bound(
@@ -102,17 +99,15 @@ def _bound(
     """The role that a binding names, among all roles as parameters. The label of agents' writes spares everybody else the search."""
     frame = constraints(Rule(RBAC_GROUP, list(resources), ["CREATE", "UPDATE"]))
     marked = {"matchExpressions": [{"key": LABEL_AGENT, "operator": "Exists"}]}
-    return {
+    return agents_spec(
+        shards,
+        {**frame, "objectSelector": marked} if site.mutating else frame,
+        [refusal(negated(every("variables.agent", _STRANGERS, "variables.dangerous")), _GIVES)],
+        conditions=[condition("this-role", f"object.roleRef.kind == {literal(kind)} && object.roleRef.name == params.metadata.name")],
+        variables=[*_newcomers(accounts), variable("dangerous", rules_give(f"({_rules('params')})", held))],
         # Parameters that the API server has not read yet would refuse everybody under Fail, as in the first second after its start.
-        "failurePolicy": "Ignore",
-        "matchConstraints": {**frame, "objectSelector": marked} if site.mutating else frame,
-        "matchConditions": [
-            condition("this-role", f"object.roleRef.kind == {literal(kind)} && object.roleRef.name == params.metadata.name"),
-            *only_agents(shards),
-        ],
-        "variables": [*agent_variables(shards), *_newcomers(accounts), variable("dangerous", rules_give(f"({_rules('params')})", held))],
-        "validations": [refusal(negated(every("variables.agent", _STRANGERS, "variables.dangerous")), _GIVES)],
-    }
+        failing="Ignore",
+    )
 
 
 def _newcomers(accounts: Sequence[Shard]) -> list[Json]:

@@ -14,9 +14,8 @@ from countersign.wire.guards.objects import (
     Guard,
     Rule,
     Site,
-    agent_variables,
+    agents_spec,
     constraints,
-    only_agents,
     operation,
     policy,
     refusal,
@@ -35,15 +34,13 @@ def shadow_policies(site: Site, shards: Sequence[Shard]) -> list[Guard]:
         return []
     flows = 'request.resource.group == "flowcontrol.apiserver.k8s.io"'
     asked = f"object.?webhooks.orValue([]).exists(hook, hook.?rules.orValue([]).exists(rule, rule.?apiGroups.orValue([]).exists(group, group in {literals((GROUP, '*'))})))"
-    spec = {
-        "failurePolicy": "Fail",
-        "matchConstraints": constraints(
+    spec = agents_spec(
+        shards,
+        constraints(
             Rule("flowcontrol.apiserver.k8s.io", _FLOWS, ["CREATE", "UPDATE", "DELETE"]),
             Rule("admissionregistration.k8s.io", _CONFIGURATIONS, ["CREATE", "UPDATE"]),
         ),
-        "matchConditions": only_agents(shards),
-        "variables": agent_variables(shards),
-        "validations": [
+        [
             refusal(
                 negated(every(flows, "variables.agent")),
                 f"Agents write no FlowSchemas and PriorityLevelConfigurations, which decide whose requests the API server answers: {_ASK}",
@@ -53,5 +50,5 @@ def shadow_policies(site: Site, shards: Sequence[Shard]) -> list[Guard]:
                 f"Agents make no webhook that is asked about {GROUP}, or about every API group: name the groups that it is for, or {_ASK}",
             ),
         ],
-    }
+    )
     return policy(site, NAME, spec)
