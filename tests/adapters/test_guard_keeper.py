@@ -114,6 +114,7 @@ class TestPuttingInForce:
         assert {path.rpartition("/")[2] for _, path in world.api.writes()} == {
             "countersign",
             "countersign-agents",
+            "countersign-agents-claims",
             "countersign-agents-controllers",
             "countersign-agents-inside",
             "countersign-agents-volumes",

@@ -33,6 +33,21 @@ def deployment(name: str, account: str = "", replicas: int = 2, kind: str = "Dep
     return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
+def stateful_set(name: str, **spec: Any) -> dict[str, Any]:
+    """One that has a claim for each replica."""
+    labels = {"app": name}
+    claim = {
+        "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}, "storageClassName": "none"},
+    }
+    container = {"name": "main", "image": "example.com/none:1"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    return {
+        "metadata": {"name": name},
+        "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template, "volumeClaimTemplates": [claim], **spec},
+    }
+
+
 def account(stage: Stage, namespace: str, name: str = "deputy", *, strong: bool = False) -> str:
     """A ServiceAccount of somebody else's that is no agent; a strong one may delete everything. Returns its path."""
     url = stage.make(path("serviceaccounts", namespace=namespace), {"metadata": {"name": name}})

@@ -8,23 +8,9 @@ from typing import Any
 from tests.controlplane.api import path
 from tests.jailbreak._attack import Attack, away, policy
 from tests.jailbreak._stage import Stage
+from tests.jailbreak._workloads import MERGE, stateful_set
 
 ATTACK = Attack(number=69, title="A StatefulSet told to delete its claims along with itself", guards=away(policy("agents-volumes")))
-MERGE = "application/merge-patch+json"
-
-
-def stateful_set(name: str, **spec: Any) -> dict[str, Any]:
-    labels = {"app": name}
-    claim = {
-        "metadata": {"name": "data"},
-        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}, "storageClassName": "none"},
-    }
-    container = {"name": "main", "image": "example.com/none:1"}
-    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
-    return {
-        "metadata": {"name": name},
-        "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template, "volumeClaimTemplates": [claim], **spec},
-    }
 
 
 def _made(stage: Stage, **spec: Any) -> tuple[str, str]:

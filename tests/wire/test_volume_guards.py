@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.admission import Ask, refusals
-from tests.wire._cluster import ALICE, ALL, KIRO, thing
+from tests.wire._cluster import ALICE, ALL, COLLECTOR, DEPLOYER, KIRO, thing
 
 CLAIM = {"namespace": "payments", "name": "ledger", "uid": "u1"}
 
@@ -63,3 +63,21 @@ def test_agents_delete_none_that_takes_its_claims_along() -> None:
     assert _set(KIRO, "DELETE", {"whenDeleted": "Retain", "whenScaled": "Delete"}) == []
     assert _set(KIRO, "DELETE", None) == []
     assert _set(ALICE, "DELETE", {"whenDeleted": "Delete"}) == []
+
+
+def _deleting(user: str, *owners: str) -> list[str]:
+    """A StatefulSet that retains its claims by now, beside one claim for each owner, "" for nobody's."""
+    claims = [thing(f"data-{index}", ownerReferences=[{"uid": owner}] if owner else []) for index, owner in enumerate(owners)]
+    claims.append(thing("without-the-field"))
+    old = thing("ledger", {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain"}}, uid="set-1")
+    return refusals(ALL, Ask(user, "DELETE", "statefulsets", old=old, group="apps", params={"PersistentVolumeClaim": claims}))
+
+
+def test_agents_delete_none_whose_claims_still_bear_its_ownerreference() -> None:
+    """Told to retain them a moment ago: its controller has not heard of it yet, or never looks at the claims of replicas that are gone."""
+    [said] = _deleting(KIRO, "", "set-1")
+    assert "ownerReference" in said
+    assert _deleting(KIRO, "", "another-set") == []
+    assert _deleting(KIRO) == []
+    for user in (ALICE, DEPLOYER, COLLECTOR):
+        assert _deleting(user, "set-1") == []

@@ -2,7 +2,7 @@
 
 The deletion of volumes and claims waits for signatures; these are the ways to it that are no deletion. A volume whose claimRef names no
 claim that there is counts as released, and is reclaimed (kubernetes pkg/controller/volume/persistentvolume/pv_controller.go, syncVolume).
-A StatefulSet may say that its claims go when it is deleted or scaled (KEP-1847). What an agent creates so is its own affair here: charts
+A StatefulSet may say that its claims go when it is deleted or scaled (KEP-1847), and they do while they bear its ownerReference, whatever it says later. What an agent creates so is its own affair here: charts
 do (Loki's); the hardened profile refuses that too.
 """
 
@@ -12,11 +12,12 @@ from typing import Final
 from countersign.wire.cel import every, negated, some
 from countersign.wire.guards.objects import (
     Guard,
+    Json,
     Rule,
     Site,
-    agent_variables,
+    agents_spec,
+    condition,
     constraints,
-    only_agents,
     operation,
     policy,
     refusal,
@@ -25,6 +26,7 @@ from countersign.wire.guards.objects import (
 from countersign.wire.shards import Shard
 
 NAME: Final = "countersign-agents-volumes"
+NAME_CLAIMS: Final = "countersign-agents-claims"
 _REFERENCE: Final = ("namespace", "name", "uid")
 _RETENTION: Final = "persistentVolumeClaimRetentionPolicy"
 
@@ -33,14 +35,12 @@ def volume_policies(site: Site, shards: Sequence[Shard]) -> list[Guard]:
     if not shards:
         return []
     volume, stateful_set = resource_in(["persistentvolumes"]), resource_in(["statefulsets"])
-    spec = {
-        "failurePolicy": "Fail",
-        "matchConstraints": constraints(
+    spec = agents_spec(
+        shards,
+        constraints(
             Rule("", ["persistentvolumes", "persistentvolumes/status"], ["UPDATE"]), Rule("apps", ["statefulsets"], ["UPDATE", "DELETE"])
         ),
-        "matchConditions": only_agents(shards),
-        "variables": agent_variables(shards),
-        "validations": [
+        [
             refusal(
                 some(negated(volume), _same_claim(), "!variables.agent"),
                 "Agents do not change whose volume it is (spec.claimRef): a volume set free is reclaimed, and its disk goes. Ask the person you work for.",
@@ -55,11 +55,31 @@ def volume_policies(site: Site, shards: Sequence[Shard]) -> list[Guard]:
                     f'{_retention("oldObject", "whenDeleted")} != "Delete"',
                     "!variables.agent",
                 ),
-                f"The claims of this StatefulSet would go with it, unsigned: set {_RETENTION}.whenDeleted to Retain, then delete it; its claims stay.",
+                f"The claims of this StatefulSet would go with it, unsigned: set {_RETENTION}.whenDeleted to Retain, and delete it once its claims bear no ownerReference any more; they stay.",
             ),
         ],
-    }
-    return policy(site, NAME, spec)
+    )
+    return [*policy(site, NAME, spec), *policy(site, NAME_CLAIMS, _claims(shards), params=("v1", "PersistentVolumeClaim"))]
+
+
+def _claims(shards: Sequence[Shard]) -> Json:
+    """A StatefulSet whose claims bear its ownerReference, whatever it says of them by now: all claims of the namespace are parameters."""
+    return agents_spec(
+        shards,
+        constraints(Rule("apps", ["statefulsets"], ["DELETE"])),
+        [
+            refusal(
+                "!variables.agent",
+                "A claim of this StatefulSet would go with it, unsigned: it bears its ownerReference still. Delete it once none does "
+                "(kubectl get persistentvolumeclaims -o yaml); of replicas that are gone they stay: ask the person you work for.",
+            )
+        ],
+        conditions=[
+            condition("takes-this-claim", "params.metadata.?ownerReferences.orValue([]).exists(owner, owner.uid == oldObject.metadata.uid)")
+        ],
+        # Parameters that the API server has not read yet would refuse everybody under Fail, as in the first second after its start.
+        failing="Ignore",
+    )
 
 
 def _same_claim() -> str:
