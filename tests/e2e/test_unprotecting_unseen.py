@@ -33,6 +33,7 @@ from tests.e2e._faults import (
     unique,
     until,
 )
+from tests.support.mutating import one_patch
 
 ENVIRONMENTS, IDENTITIES, REVIEWERS = path("protectedenvironments"), path("agentidentities"), path("reviewers")
 DEFAULT = path("protectedenvironments", "default")
@@ -44,13 +45,7 @@ NOTED = f"{OURS}/environments"
 def mutated(cluster: Cluster, group: str, resource: str, name: str, expression: str) -> Iterator[None]:
     """An agent's MutatingAdmissionPolicy that makes one JSON patch of everybody's writes to one object."""
     api, sneaky = cluster.api_as("rogue"), unique("sneaky")
-    rule = {"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": [resource]}
-    spec = {
-        "matchConstraints": {"resourceRules": [rule]},
-        "matchConditions": [{"name": "one", "expression": f'object.metadata.name == "{name}"'}],
-        "reinvocationPolicy": "Never",
-        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}],
-    }
+    spec = one_patch(group, resource, name, expression)
     policy, binding = path("mutatingadmissionpolicies"), path("mutatingadmissionpolicybindings")
     allowed(api.request("POST", policy, manifest("MutatingAdmissionPolicy", sneaky, api=POLICY, spec=spec)))
     allowed(api.request("POST", binding, manifest("MutatingAdmissionPolicyBinding", sneaky, api=POLICY, spec={"policyName": sneaky})))

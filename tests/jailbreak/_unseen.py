@@ -6,6 +6,7 @@ from tests.controlplane.api import Answer, path
 from tests.e2e.story import label_of, manifest
 from tests.jailbreak._sentinel import settle
 from tests.jailbreak._stage import Stage
+from tests.support.mutating import one_patch
 
 MERGE = "application/merge-patch+json"
 
@@ -40,14 +41,7 @@ def warning(answer: Answer, words: str) -> str:
 def plant(stage: Stage, group: str, resource: str, name: str, patch: str) -> None:
     """The agent's MutatingAdmissionPolicy, which makes one JSON patch of everybody's writes to one object."""
     own = stage.name("helper")
-    rule = {"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": [resource]}
-    spec = {
-        "failurePolicy": "Fail",
-        "reinvocationPolicy": "Never",
-        "matchConstraints": {"resourceRules": [rule]},
-        "matchConditions": [{"name": "the-victim", "expression": f'object.metadata.name == "{name}"'}],
-        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": patch}}],
-    }
+    spec = one_patch(group, resource, name, patch)
     for plural, body in (("mutatingadmissionpolicies", spec), ("mutatingadmissionpolicybindings", {"policyName": own})):
         stage.clean(path(plural, own))
         stage.agent.api.create(path(plural), {"metadata": {"name": own}, "spec": body})
