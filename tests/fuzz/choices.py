@@ -214,6 +214,23 @@ def _reviewers(draw: st.DrawFn) -> SettingChange:
     return SettingChange("reviewers", person, draw(st.sampled_from([spec, spec, spec, None])))
 
 
+ONE_THING: Final[st.SearchStrategy[Json]] = st.one_of(
+    st.fixed_dictionaries({"exclude": st.lists(st.sampled_from(SPACES), max_size=2, unique=True)}),
+    st.fixed_dictionaries({"selector": _SELECTORS}),
+    st.fixed_dictionaries({"protectFrom": st.sampled_from(["Agents", "People", "Everyone"])}),
+    st.fixed_dictionaries({"except": _EXCEPTIONS}),
+    st.fixed_dictionaries({"ownWork": st.sampled_from(["30m", "1h", "24h"])}),
+    st.fixed_dictionaries({"mode": st.sampled_from(["Enforce", "Audit"])}),
+    st.fixed_dictionaries({"approvals": _APPROVALS}),
+)
+"""Of an environment: of a spec that is new in all its parts, several nearly always take protection away at once."""
+
+
+def with_one_thing_else(spec: Json, thing: Json) -> Json:
+    inside = {key: value for key, value in thing.items() if key in ("exclude", "selector")}
+    return {**spec, **({"namespaces": {**spec.get("namespaces", {}), **inside}} if inside else thing)}
+
+
 SETTING_CHANGES: Final = st.one_of(_environments(), _identities(), _reviewers())
 TURNS: Final = st.builds(
     Turn,
@@ -233,6 +250,7 @@ TURNS: Final = st.builds(
             "setting",
             "anew",
             "another cascade",
+            "one environment more",
             "restart",
             "tampered",
             "glass",

@@ -92,6 +92,13 @@ class Life(Asking):
             spec = change.spec
             self.world.update(change.plural, change.name, lambda document: document.update(spec=spec))
 
+    @rule(who=st.sampled_from([*HUMANS, "deployer"]), name=st.sampled_from(choices.NAMES), thing=choices.ONE_THING, late=st.booleans())
+    def change_one_thing(self, who: str, name: str, thing: Json, late: bool) -> None:
+        current = self.world.get("protectedenvironments", name)
+        if current is not None:
+            spec = choices.with_one_thing_else(current["spec"], thing)
+            self.ask_for_setting(USERS[who], choices.SettingChange("protectedenvironments", name, spec), self.replica(late))
+
     @rule(change=choices.SETTING_CHANGES)
     def setting_changes(self, change: choices.SettingChange) -> None:
         """By somebody who may, or with the webhook deleted for a moment: nothing about it is asked."""
@@ -266,6 +273,9 @@ class Life(Asking):
             case "another cascade" if self.world.get("namespaces", request.name) is not None:
                 owners = [{"kind": "Node", "name": "gone", "uid": "x"}]
                 self.world.update("namespaces", request.name, lambda document: document["metadata"].update(ownerReferences=owners))
+            case "one environment more":
+                spec: Json = {"protectFrom": "People", "approvals": {"required": 3}}
+                self.setting_changes(change=choices.SettingChange("protectedenvironments", "extra", spec))
             case "restart":
                 self.restart()
             case "tampered":

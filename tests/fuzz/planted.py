@@ -84,8 +84,9 @@ FAULTS = (
     Planted(
         "what covers is not held against every environment",
         DECIDE,
-        "state.phase is Phase.USABLE and _holds_all(state, environments) else None",
-        "state.phase is Phase.USABLE else None",
+        "environments=environments, who=facts.who, losses=facts.losses)\n"
+        "    return (request, state) if state.phase is Phase.USABLE and _holds_all(state, environments) else None",
+        "who=facts.who, losses=facts.losses)\n    return (request, state) if state.phase is Phase.USABLE else None",
     ),
     Planted(
         "one environment in Audit lets all through", DECIDE, "    if not enforced:  # 6", "    if len(enforced) < len(remaining):  # 6"
