@@ -99,6 +99,7 @@ class World:
             listen_host="127.0.0.1",
             listen_port=0,
             replica="me",
+            namespace="countersign",
         )
         self.parts = cast(
             "Operator",

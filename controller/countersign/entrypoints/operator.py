@@ -16,6 +16,7 @@ from countersign.bootstrap_operator import ACCOUNTS_PATH, Operator, build_operat
 from countersign.domain.document import JsonObject, items, text
 from countersign.domain.names import GROUP, VERSION
 from countersign.service.ports import ApiError
+from countersign.service.second import another_ones_namespace, sentence
 from countersign.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ async def _cancel(*tasks: asyncio.Task[Any]) -> None:
 
 async def _work(parts: Operator) -> None:
     """A first list of everything, then rounds of upkeep for ever."""
+    await _say_if_second(parts)
     while not parts.census.complete:
         try:
             await parts.definitions.ensure()  # a kind that is not there cannot be listed
@@ -99,6 +101,17 @@ async def _work(parts: Operator) -> None:
         tasks.create_task(parts.rights.run())
         tasks.create_task(parts.postures.run())
         tasks.create_task(parts.census.run())
+
+
+async def _say_if_second(parts: Operator) -> None:
+    namespace = parts.settings.namespace
+    try:
+        other = await another_ones_namespace(parts.api, namespace)
+    except ApiError as error:
+        _log.warning("whether another Countersign guards this cluster is not known: %s", error)
+        return
+    if other:
+        _log.critical(sentence(other, namespace))
 
 
 # ── kopf ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
