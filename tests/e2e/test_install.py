@@ -24,6 +24,7 @@ from tests.controlplane.cluster import Cluster
 from tests.controlplane.localbackend import LocalBackend, is_ready
 from tests.controlplane.paths import ROOT, Layout
 from tests.controlplane.progress import Progress
+from tests.e2e._faults import ADMIN
 
 pytestmark = pytest.mark.local_only(
     reason="installs on a control plane of its own, which has no pods; tests/e2e/test_install_kind.py has some"
@@ -168,19 +169,22 @@ class TestSelfTest:
         assert ran.stdout.startswith("RECORDED after ")
 
     def test_8_where_everyone_is_held_back_it_says_what_is_left(self, own: Cluster) -> None:
-        own.api.patch(path("protectedenvironments", "default"), {"spec": {"protectFrom": "Everyone"}})
-        waiting.until(
-            lambda: len(chart.registered(own.api)) > 4,
-            "everyone was to be held back",
-            timeout=30,
-            explain=lambda: str(len(chart.registered(own.api))),
-        )
-        for _ in range(2):
-            ran = selftest(own)
-            assert ran.returncode == 0, ran.stdout + ran.stderr
-            assert ran.stdout.startswith("IN FORCE after ")
-            assert f"The Namespace {NAME} is left, for the next run: " in ran.stdout
-        own.api.patch(path("protectedenvironments", "default"), {"spec": {"protectFrom": "Agents"}})
+        namespaces = {"selector": {"matchLabels": {"kubernetes.io/metadata.name": NAME}}}
+        spec = {"namespaces": namespaces, "protectFrom": "Everyone", "except": [ADMIN]}
+        before = len(chart.registered(own.api))
+        own.api.create(path("protectedenvironments"), {"metadata": {"name": "everyone"}, "spec": spec})
+        waiting.until(lambda: len(chart.registered(own.api)) > before, "everyone was to be held back", timeout=30)
+        try:
+            for _ in range(2):
+                ran = selftest(own)
+                assert ran.returncode == 0, ran.stdout + ran.stderr
+                assert ran.stdout.startswith("IN FORCE after ")
+                assert f"The Namespace {NAME} is left, for the next run: " in ran.stdout
+        finally:
+            own.api.delete(path("protectedenvironments", "everyone"))
+            waiting.until(lambda: len(chart.registered(own.api)) == before, "no more than agents were to be held back", timeout=30)
+            for kind in ("agentidentities", "namespaces"):
+                own.kubectl("admin", "delete", kind, NAME, "--ignore-not-found").check_returncode()
 
     def test_9_an_agent_cannot_use_it_to_make_agents(self, own: Cluster) -> None:
         """The account that makes identities is no agent's to become."""

@@ -20,17 +20,17 @@ def test_with_the_configuration_gone_it_fails_and_says_so(cluster: Cluster) -> N
         for name in ("countersign-guards", "countersign-guards-2"):
             cluster.api.delete(path("validatingadmissionpolicybindings", name))
         until(lambda: cluster.api.request("DELETE", CONFIGURATION).ok, "the guard was to be out of force")
-        answer = helm(cluster, "test", RELEASE, "--logs")
+        answer = helm(cluster, "test", RELEASE)
         assert answer.returncode != 0
         assert (
             "NOT IN FORCE: an agent's deletion is let through, since there is no ValidatingWebhookConfiguration countersign"
-            in answer.stdout
+            in answer.stdout + answer.stderr
         )
         assert [each for each in left(cluster) if "/pods/" not in each] == [], "but the pod, for its log"
         assert "NOT IN FORCE" in cluster.kubectl("alice", "logs", "countersign-selftest", "-n", NAMESPACE).stdout
     finally:
         cluster.start_operator()
     cluster.wait_in_force()
-    again = helm(cluster, "test", RELEASE, "--logs")
+    again = helm(cluster, "test", RELEASE)
     assert again.returncode == 0, again.stdout + again.stderr
     until(lambda: not left(cluster), "all of the test was to go, the failed one's pod too", explain=lambda: str(left(cluster)))

@@ -22,6 +22,7 @@ DEFAULT = "/apis/kube-countersign.dev/v1alpha1/protectedenvironments/default"
 CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/countersign"
 IDENTITY = f"/apis/kube-countersign.dev/v1alpha1/agentidentities/{NAME}"
 NAMESPACE = f"/api/v1/namespaces/{NAME}"
+ACCOUNT = f"/api/v1/namespaces/countersign/serviceaccounts/{AGENT_ACCOUNT}"
 HELD = Attempt(403, 'admission webhook "agents-0.kube-countersign.dev" denied the request: DRY RUN, nothing was deleted: …')
 UNDECIDED = Attempt(500, 'admission webhook "agents-0.kube-countersign.dev" denied the request: COUNTERSIGN COULD NOT DECIDE, …')
 RECORDED = Attempt(200, "", ('299 - "countersign: recognised as agent x, run by y (would be refused: an environment is in Audit mode)"',))
@@ -86,8 +87,9 @@ async def test_held_back_is_in_force() -> None:
     assert len(agent.seen) == 5
     token, path, there = agent.seen[0]
     assert (token, path) == ("the-agents", NAMESPACE)
+    assert ACCOUNT in there
     assert there[IDENTITY]["spec"]["subjects"] == [{"kind": "ServiceAccount", "namespace": "countersign", "name": AGENT_ACCOUNT}]
-    assert not {NAMESPACE, IDENTITY} & api.objects.keys(), "thrown away"
+    assert not {NAMESPACE, IDENTITY, ACCOUNT} & api.objects.keys(), "thrown away"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ async def test_anything_else_fails_and_says_what_it_was(answer: Attempt, begins:
     verdict, api, _ = await run(answer)
     assert not verdict.passed
     assert verdict.lines[0].startswith(begins)
-    assert not {NAMESPACE, IDENTITY} & api.objects.keys(), "thrown away"
+    assert not {NAMESPACE, IDENTITY, ACCOUNT} & api.objects.keys(), "thrown away"
 
 
 async def test_the_configuration_is_gone() -> None:

@@ -21,7 +21,6 @@ _OURS: Final = f"/apis/{GROUP}/{VERSION}"
 _NAMESPACES: Final = "/api/v1/namespaces"
 _IDENTITIES: Final = f"{_OURS}/agentidentities"
 _CONFIGURATION: Final = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/countersign"
-_MADE: Final = ((_IDENTITIES, "AgentIdentity"), (_NAMESPACES, "Namespace"))
 _MINUTES: Final = 600
 
 
@@ -50,6 +49,7 @@ class SelfTest:
         self._clock = clock
         self._parse = parse
         self._namespace = namespace
+        self._accounts = f"{_NAMESPACES}/{namespace}/serviceaccounts"
         self._within = within
 
     async def run(self) -> Verdict:
@@ -66,7 +66,12 @@ class SelfTest:
         try:
             verdict = await self._attempt(default, labels)
         finally:
-            left = [line for line in [await self._clear_up(path, kind) for path, kind in _MADE] if line]
+            made = (
+                (_IDENTITIES, "AgentIdentity", NAME),
+                (_NAMESPACES, "Namespace", NAME),
+                (self._accounts, "ServiceAccount", AGENT_ACCOUNT),
+            )
+            left = [line for line in [await self._clear_up(*each) for each in made] if line]
         return Verdict(verdict.passed, (*verdict.lines, *left))
 
     async def _attempt(self, default: ProtectedEnvironment, labels: dict[str, str]) -> Verdict:
@@ -85,6 +90,7 @@ class SelfTest:
         subject = {"kind": "ServiceAccount", "namespace": self._namespace, "name": AGENT_ACCOUNT}
         identity = {"apiVersion": API_VERSION, "kind": "AgentIdentity", "metadata": {"name": NAME}}
         try:
+            await self._make(self._accounts, {"metadata": {"name": AGENT_ACCOUNT}, "automountServiceAccountToken": False})
             await self._make(_NAMESPACES, {"metadata": {"name": NAME, "labels": labels}})
             await self._make(_IDENTITIES, {**identity, "spec": {"sponsors": [NAME], "subjects": [subject]}})
         except ApiError as error:
@@ -109,7 +115,7 @@ class SelfTest:
             try:
                 await self._api.create(collection, body)
             except ConflictError:
-                if not await self._is_going(f"{collection}/{NAME}") or self._clock.monotonic() >= until:
+                if not await self._is_going(f"{collection}/{text(body, 'metadata', 'name')}") or self._clock.monotonic() >= until:
                     return
                 await asyncio.sleep(_PAUSE)
             else:
@@ -123,16 +129,16 @@ class SelfTest:
 
     async def _token(self) -> str:
         """Raises ApiError."""
-        path = f"{_NAMESPACES}/{self._namespace}/serviceaccounts/{AGENT_ACCOUNT}/token"
+        path = f"{self._accounts}/{AGENT_ACCOUNT}/token"
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": _MINUTES}}
         return text(await self._api.create(path, review), "status", "token")
 
-    async def _clear_up(self, collection: str, kind: str) -> str:
+    async def _clear_up(self, collection: str, kind: str, name: str) -> str:
         """A sentence where it is left."""
         try:
-            await self._api.delete(f"{collection}/{NAME}")
+            await self._api.delete(f"{collection}/{name}")
         except NotFoundError:
             return ""
         except ApiError as error:
-            return f"The {kind} {NAME} is left, for the next run: {error}"
+            return f"The {kind} {name} is left, for the next run: {error}"
         return ""
