@@ -32,6 +32,10 @@ CASES: Mapping[str, dict[str, Any]] = {
     **test_values.ACCEPTED,
     **{f"docs/clusters.md, line {block.line}": yaml.safe_load(block.text) for block in PAGE},
     "everything": EVERYTHING,
+    "cert-manager": {"certificates": {"source": "cert-manager"}},
+    "cert-manager, with an issuer of one's own": {
+        "certificates": {"source": "cert-manager", "certManager": {"issuerRef": {"name": "platform", "kind": "ClusterIssuer"}}}
+    },
     "everything, out of the cluster": {**OUT_OF_CLUSTER, "staticManifest": {"enabled": True}, "authorizer": {"enabled": True}},
 }
 DEFINITIONS = [yaml.safe_load(file.read_text()) for file in sorted((CHART / "crds").glob("*.yaml"))]
