@@ -31,9 +31,10 @@ SERVED = path("secrets", "countersign-webhook-tls", namespace=NAMESPACE)
 AUTHORITY = path("secrets", "countersign-webhook-ca", namespace=NAMESPACE)
 OURS = "our-certificate"
 BROUGHT = path("secrets", OURS, namespace=NAMESPACE)
-TAKES = (
-    75.0  # seconds: the API servers' half minute, a round of the operator, a look of the replica, on a machine that does other things too
-)
+WAIT = ("wait", "secret/countersign-webhook-tls", r"--for=jsonpath={.data.ca-old\.crt}", "--timeout=60s")
+FORGET = ("patch", "secret", "countersign-webhook-tls", "--type=json", "-p", '[{"op": "remove", "path": "/data/ca-old.crt"}]')
+TAKES = 75.0
+"""Seconds: the API servers' half minute, a round of the operator, a look of the replica, on a machine that does other things too."""
 
 
 def now() -> datetime:
@@ -105,6 +106,10 @@ def _whole(cluster: Cluster) -> bool:
     return all(part(cluster, name).startswith(b"-----BEGIN") for name in ("tls.crt", "tls.key", "ca.crt"))
 
 
+def trusted(cluster: Cluster) -> bytes:
+    return base64.b64decode(chart.registered(cluster.api)[0]["clientConfig"]["caBundle"])
+
+
 def condition(cluster: Cluster) -> Mapping[str, Any]:
     status = cluster.api.get(path("protectedenvironments", "default")).get("status", {})
     return next((each for each in status.get("conditions", []) if each["type"] == "CertificateGood"), {})
@@ -146,6 +151,9 @@ def test_what_is_garbled_or_lost_heals_while_agents_ask(cluster: Cluster) -> Non
         cluster.api.delete(SERVED)
         cluster.api.delete(AUTHORITY)
         wait_served(cluster, "the lost Secrets were to be made anew", other_than=garbled)
+        for command in (WAIT, FORGET):  # docs/certificates.md: the authority's key was stolen, and is to be worth nothing
+            cluster.kubectl("admin", "-n", NAMESPACE, *command).check_returncode()
+        until(lambda: authority not in trusted(cluster), "the former authority was to be trusted no more")
     assert part(cluster, "ca.crt", AUTHORITY) != authority
     until(lambda: condition(cluster).get("status") == "True", "default was to say that the certificate is good")
 
@@ -190,9 +198,8 @@ def test_the_former_layout_is_taken_over_while_agents_ask(cluster: Cluster) -> N
         time.sleep(12)
     following = part(cluster, "next.crt", AUTHORITY)
     assert following, "whose key the webhook could read is not to sign for longer than it must"
-    trusted = base64.b64decode(chart.registered(cluster.api)[0]["clientConfig"]["caBundle"])
-    assert former["ca.crt"] in trusted
-    assert following in trusted
+    assert former["ca.crt"] in trusted(cluster)
+    assert following in trusted(cluster)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -4,7 +4,7 @@ import base64
 import logging
 from datetime import datetime
 
-from countersign.domain.certificates import Authorities, Pair, UnreadableError, certificates, faults
+from countersign.domain.certificates import Authorities, Pair, UnreadableError, certificates, faults, rewritten
 from countersign.domain.document import JsonObject, mapping, text
 from countersign.service.keeping import Offer
 from countersign.service.ports import Api, ApiError, NotFoundError
@@ -44,7 +44,7 @@ class BroughtPair:
         wrong = faults(pair, authorities, self._name, now)
         if wrong:
             return Offer((), None, (f"The Secret {self._where} cannot be used.", *wrong))
-        if not self._own_is_gone and text(served, "data", "tls.crt") == text(secret, "data", "tls.crt"):
+        if not self._own_is_gone and text(served, "data", "tls.crt") == base64.b64encode(pair.chain).decode("ascii"):
             await self._destroy_our_own()
         return Offer(authorities, pair)
 
@@ -63,7 +63,7 @@ class BroughtPair:
     def _read(self, secret: JsonObject) -> tuple[Pair, Authorities]:
         """Raises UnreadableError."""
         chain, key, authority = (_part(secret, name) for name in ("tls.crt", "tls.key", "ca.crt"))
-        return Pair(chain, key), (*certificates(authority, "ca.crt"), *certificates(self._authorities, "certificates.caBundle"))
+        return rewritten(Pair(chain, key)), (*certificates(authority, "ca.crt"), *certificates(self._authorities, "certificates.caBundle"))
 
 
 def _part(secret: JsonObject, name: str) -> bytes:

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -58,6 +59,14 @@ def certificates(pem: bytes, what: str) -> Authorities:
         return tuple(x509.load_pem_x509_certificates(pem))
     except _UNREADABLE as error:
         raise UnreadableError(f"{what} holds a certificate that cannot be read ({error}): write it anew, whole, in PEM.") from error
+
+
+def rewritten(pair: Pair) -> Pair:
+    """The same in our own hand: whoever reads PEM less patiently than this module reads the same. Raises UnreadableError."""
+    leaf_of(pair)
+    chain = certificates(pair.chain, "tls.crt")
+    key = _key_of(pair).private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return Pair(b"".join(each.public_bytes(serialization.Encoding.PEM) for each in chain), key)
 
 
 def leaf_of(pair: Pair) -> x509.Certificate:
@@ -106,15 +115,20 @@ def faults(pair: Pair, authorities: Authorities, name: str, now: datetime) -> tu
         return (f"tls.crt holds what cannot be read ({error!r}): have the certificate made anew.",)
 
 
-def _check_key(pair: Pair, leaf: x509.Certificate) -> None:
+def _key_of(pair: Pair) -> PrivateKeyTypes:
+    """Raises UnreadableError."""
     if not pair.key.strip():
         raise UnreadableError("tls.key is empty: put the certificate's private key there, in PEM.")
     try:
-        key = serialization.load_pem_private_key(pair.key, password=None)
+        return serialization.load_pem_private_key(pair.key, password=None)
     except TypeError as error:
         raise UnreadableError("tls.key is encrypted, and nobody is there to ask for its password: write it without one.") from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise UnreadableError("tls.key holds no private key that can be read: write it anew, in PEM.") from error
+
+
+def _check_key(pair: Pair, leaf: x509.Certificate) -> None:
+    key = _key_of(pair)
     try:
         is_its = key.public_key() == leaf.public_key()
     except (ValueError, UnsupportedAlgorithm) as error:
