@@ -30,8 +30,15 @@ def place(root: Path, extensions: Iterable[Path]) -> None:
     taken = [*_copy_path(root, Path(sys.executable))]
     standard = Path(sysconfig.get_path("stdlib"))
     taken += _copy_tree(root, standard)
-    modules = [file for file in (standard / "lib-dynload").glob("*.so") if not file.name.startswith("_test")]
-    for library in _libraries([Path(sys.executable).resolve(), *modules, *extensions], root.parent):
+    libraries = _libraries([Path(sys.executable).resolve(), *extensions], root.parent)
+    for module in sorted((root / standard.relative_to("/")).rglob("*.so")):
+        try:
+            libraries |= _libraries([Path("/") / module.relative_to(root)], root.parent)
+        except LookupError:
+            module.unlink()  # what the base itself cannot load, such as Tk's where it has no Tk
+    beside_c = next(library for library in libraries if library.name == "libc.so.6").parent
+    libraries |= {beside_c / name for name in _BY_NAME if (beside_c / name).exists()}
+    for library in sorted(libraries):
         taken += _copy_path(root, library)
     for data in map(Path, _DATA):
         if data.exists():
@@ -39,7 +46,7 @@ def place(root: Path, extensions: Iterable[Path]) -> None:
     _tell_packages(root, taken)
 
 
-def _libraries(programs: Sequence[Path], out: Path) -> list[Path]:
+def _libraries(programs: Sequence[Path], out: Path) -> set[Path]:
     """By the dynamic linker's own account."""
     linker = _linker()
     found = {linker}
@@ -50,8 +57,7 @@ def _libraries(programs: Sequence[Path], out: Path) -> list[Path]:
         words = {Path(word) for word in listing.stdout.split() if word.startswith("/")}
         # A wheel brings libraries of its own along; they are in the image already.
         found |= {library for library in words if not library.is_relative_to(out)}
-    beside_c = next(library for library in found if library.name == "libc.so.6").parent
-    return sorted(found | {beside_c / name for name in _BY_NAME if (beside_c / name).exists()})
+    return found
 
 
 def _linker() -> Path:
