@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.controlplane.paths import ROOT
 
 PACKAGE = "controller/countersign"
-IMAGE_INPUTS = (PACKAGE, "deploy", "requirements.lock")
+IMAGE_INPUTS = (PACKAGE, "deploy/Dockerfile", "deploy/build-image", "deploy/image", "pyproject.toml", "requirements.lock")
 
 
 def files(names: Iterable[str]) -> list[Path]:
