@@ -77,9 +77,15 @@ def test_1_a_second_release_is_refused_by_name(own: Cluster) -> None:
 
 def test_2_a_refused_upgrade_changes_nothing(own: Cluster) -> None:
     before = traces(own, NAMESPACE)
-    for values in ({"requestTLL": "1h"}, {"networkPolicy": {"from": ["10.0.0.1/32"]}}):
+    refused: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"requestTLL": "1h"}, "requestTLL"),
+        ({"networkPolicy": {"from": ["10.0.0.1/32"]}}, "networkPolicy.from"),
+        ({"certificates": {"source": "cert-manager"}}, "there is no cert-manager in this cluster. Install it first"),
+    )
+    for values, said in refused:
         answer = helm(own, "upgrade", RELEASE, chart.CHART, values={**without_a_name(own), **values})
         assert answer.returncode != 0, answer.stdout
+        assert said in answer.stderr
     assert traces(own, NAMESPACE) == before, "not even a release that failed"
 
 
