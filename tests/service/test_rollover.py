@@ -199,6 +199,13 @@ def another_key(world: World) -> None:
     world.api.objects[SERVED]["data"]["tls.key"] = base64.b64encode(key).decode()
 
 
+def half_a_certificate_more(world: World) -> None:
+    """Which a replica would not load, though what comes before it is good."""
+    if SERVED in world.api.objects:
+        half = world.part("tls.crt") + world.part("tls.crt")[:200]
+        world.api.objects[SERVED]["data"]["tls.crt"] = base64.b64encode(half).decode()
+
+
 def a_strangers_pair(world: World) -> None:
     """A good pair, but of an authority that nobody trusts. A replica that takes it fails until the operator has put it right."""
     stranger = new_authority(world.clock.now())
@@ -213,6 +220,7 @@ SPOILT = [
     lose_authority,
     lose_both,
     another_key,
+    half_a_certificate_more,
     a_strangers_pair,
     *(garble(SERVED, name, value) for name in ("tls.crt", "tls.key", "ca.crt") for value in GARBAGE),
     *(garble(AUTHORITY, name, value) for name in ("ca.crt", "ca.key") for value in GARBAGE),

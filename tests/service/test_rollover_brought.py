@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from countersign.adapters.authority import Issued, new_authority, new_certificate
 from countersign.adapters.brought import BroughtPair
@@ -218,6 +219,20 @@ async def test_a_secret_that_is_lost_leaves_the_one_in_use(world: World, manager
     del world.api.objects[f"{SECRETS}/{SECRET}"]
     assert await pass_time(world, operator, [replica], 12) == []
     assert "does not exist" in operator.condition().message
+
+
+async def test_what_openssl_would_not_load_is_written_in_our_own_hand(world: World, manager: CertManager) -> None:
+    """As people paste it, with notes around, and a key of the older form."""
+    operator, replica = await installed(world, manager)
+    assert manager.authority is not None
+    leaf = new_certificate(manager.authority, NAMES, world.clock.now())
+    older = leaf.key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    world.put(SECRET, {**parts(manager.authority, leaf), "tls.crt": b"our certificate:\n" + leaf.certificate_pem, "tls.key": older})
+    assert await pass_time(world, operator, [replica], 12) == []
+    assert (world.part("tls.crt"), world.part("tls.key")) == (leaf.certificate_pem, leaf.key_pem)
+    written = world.api.writes()
+    await operator.round()
+    assert world.api.writes() == written
 
 
 async def test_an_authority_from_the_values_is_trusted_where_the_secret_has_none(world: World) -> None:
