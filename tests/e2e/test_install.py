@@ -24,13 +24,13 @@ from tests.controlplane.cluster import Cluster
 from tests.controlplane.localbackend import LocalBackend, is_ready
 from tests.controlplane.paths import ROOT, Layout
 from tests.controlplane.progress import Progress
-from tests.e2e._faults import ADMIN
+from tests.e2e._faults import ADMIN, OURS, manifest
 
 pytestmark = pytest.mark.local_only(
     reason="installs on a control plane of its own, which has no pods; tests/e2e/test_install_kind.py has some"
 )
 CONFIGURATION = path("validatingwebhookconfigurations", "countersign")
-OURS = ("serviceaccounts", "secrets", "configmaps", "leases", "services")
+TRACES = ("serviceaccounts", "secrets", "configmaps", "leases", "services")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def without_a_name(cluster: Cluster) -> dict[str, Any]:
 
 
 def traces(cluster: Cluster, namespace: str) -> list[str]:
-    found = [f"{kind}/{obj['metadata']['name']}" for kind in OURS for obj in cluster.api.list(path(kind, namespace=namespace))]
+    found = [f"{kind}/{obj['metadata']['name']}" for kind in TRACES for obj in cluster.api.list(path(kind, namespace=namespace))]
     return [each for each in found if "countersign" in each or "helm" in each]
 
 
@@ -178,7 +178,7 @@ class TestSelfTest:
         namespaces = {"selector": {"matchLabels": {"kubernetes.io/metadata.name": NAME}}}
         spec = {"namespaces": namespaces, "protectFrom": "Everyone", "except": [ADMIN]}
         before = len(chart.registered(own.api))
-        own.api.create(path("protectedenvironments"), {"metadata": {"name": "everyone"}, "spec": spec})
+        own.api.create(path("protectedenvironments"), manifest("ProtectedEnvironment", "everyone", api=f"{OURS}/v1alpha1", spec=spec))
         waiting.until(lambda: len(chart.registered(own.api)) > before, "everyone was to be held back", timeout=30)
         try:
             for _ in range(2):
@@ -252,6 +252,7 @@ def test_94_a_second_one_that_helm_did_not_see_changes_nothing_and_says_so(own: 
     rendered = helm(own, "template", RELEASE, chart.CHART, "--no-hooks", namespace="second", values=without_a_name(own)).stdout
     applied = own.kubectl("admin", "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=rendered)
     assert applied.returncode == 0, applied.stderr
+    secret = path("secrets", "countersign-webhook-tls", namespace="second")
     port, log, token = ports.choose(1)[0], tmp_path / "log", tmp_path / "token"
     token.write_text(people.token(own.api, "second", "countersign-operator"))
     backend = own._backend
@@ -265,8 +266,11 @@ def test_94_a_second_one_that_helm_did_not_see_changes_nothing_and_says_so(own: 
         )
         try:
             waiting.until(
-                lambda: "a round of upkeep failed" in log.read_text(), "its writes were to be refused", timeout=60, explain=log.read_text
+                lambda: "holding the lease" in log.read_text(), "it was to lead in its namespace", timeout=60, explain=log.read_text
             )
+            # It makes its certificate, and goes on to the guards.
+            waiting.until(lambda: own.api.exists(secret), "it was to begin its work", timeout=60, explain=log.read_text)
+            time.sleep(5)
             assert not is_ready(f"http://127.0.0.1:{port}")
         finally:
             second.terminate()
