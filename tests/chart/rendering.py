@@ -55,9 +55,9 @@ class Chart:
     def names(self, values: Values = NAMED) -> set[tuple[str, str]]:
         return {(obj["kind"], obj["metadata"]["name"]) for obj in self.objects(values)}
 
-    def notes(self, values: Values = NAMED) -> str:
+    def notes(self, values: Values = NAMED, *, namespace: str = NAMESPACE) -> str:
         """What Helm says at the end of an installation. Raises Refused."""
-        return self._run("install", values, "--dry-run=client").partition("\nNOTES:\n")[2]
+        return self._run("install", values, "--dry-run=client", "--namespace", namespace).partition("\nNOTES:\n")[2]
 
     def lint(self, values: Values = NAMED) -> str:
         """Raises Refused."""

@@ -197,7 +197,7 @@ def test_alerts_have_names_of_their_own() -> None:
     [
         ({"webhook": {"port": 443}}, "/webhook/port"),
         ({"webhook": {"port": "8443"}}, "/webhook/port"),
-        ({"webhook": {"hostNetwork": True, "port": 10250}}, "/webhook/port"),
+        ({"webhook": {"hostNetwork": True, "port": 10250}}, "webhook.port: 10250 is the kubelet's"),
         ({"webhook": {"hostNetwork": "yes"}}, "/webhook/hostNetwork"),
         ({"operator": {"hostNetwork": True}}, "hostNetwork"),
         ({"webhook": {"podAnnotations": {"a": True}}}, "/webhook/podAnnotations/a"),

@@ -24,6 +24,11 @@ def test_a_cluster_without_a_name_is_told_how_to_get_one(chart: Chart, values: d
     assert ("--set clusterName=prod-eu-1" in chart.notes(values)) == told
 
 
+def test_where_others_live_it_says_what_agents_lose(chart: Chart) -> None:
+    assert "Agents write nothing in the namespace default from now on" in chart.notes(namespace="default")
+    assert "Agents write nothing" not in chart.notes()
+
+
 def test_audit_promises_no_refusal(chart: Chart) -> None:
     notes = chart.notes({**NAMED, "default": {"mode": "Audit"}})
     assert "until a second human" not in notes

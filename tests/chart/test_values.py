@@ -99,6 +99,7 @@ CONFLICTING: Mapping[str, tuple[dict[str, Any], str]] = {
         "networkPolicy.apiServer: there is nothing",
     ),
     "an address of no Service": ({**OUTSIDE, "authorizer": {"clusterIP": "10.0.0.1"}}, "authorizer.clusterIP: there is no Service"),
+    "an autoscaler of nothing": ({**OUTSIDE, "webhook": {"autoscaling": {"enabled": True}}}, "webhook.autoscaling.enabled is about pods"),
     "one folder for two": (
         {"staticManifest": {"enabled": True, "folder": "/etc/x"}, "authorizer": {"enabled": True, "folder": "/etc/x"}},
         "Give each a folder of its own",

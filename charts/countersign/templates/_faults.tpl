@@ -24,6 +24,14 @@
 {{- if .Values.authorizer.clusterIP -}}
 {{- $faults = append $faults "authorizer.clusterIP: there is no Service with outOfCluster.url, and the authorizer's files name that URL. Leave one of them out." -}}
 {{- end -}}
+{{- range $name, $chosen := dict "webhook.autoscaling.enabled" .Values.webhook.autoscaling.enabled "webhook.hostNetwork" .Values.webhook.hostNetwork -}}
+{{- if $chosen -}}
+{{- $faults = append $faults (printf "%s is about pods, and there are none with outOfCluster.url, which runs both processes elsewhere. Leave one of them out." $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.webhook.hostNetwork (eq (int .Values.webhook.port) 10250) -}}
+{{- $faults = append $faults "webhook.port: 10250 is the kubelet's on every node. With webhook.hostNetwork take another, such as 10260." -}}
 {{- end -}}
 {{- with .Values.webhook.autoscaling -}}
 {{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) -}}
