@@ -90,11 +90,11 @@ class Kubectl:
         return done.stdout
 
 
-class ArgoThreeWay(Kubectl):
-    """Argo CD's default: nobody is asked; what was applied last, what is wanted and what is there are merged."""
+class ClientSide(Kubectl):
+    """`kubectl apply` and Argo CD's default, which asks nobody: what was applied last, what is wanted and what is there are merged."""
 
     def drift(self, manifests: list[Json]) -> str:
-        found = []
+        found = [super().drift(manifests)]
         for each in manifests:
             if OURS not in each["apiVersion"] and each["kind"] not in ("CustomResourceDefinition", "ClusterRole", "Role", "ConfigMap"):
                 continue  # of its built-in kinds it knows the defaults, as the server does: `kubectl diff`
@@ -104,7 +104,7 @@ class ArgoThreeWay(Kubectl):
                 del last["metadata"]["annotations"]  # kubectl's; Argo CD leaves it out (removeNamespaceAnnotation)
             if three_way(last, each, live) != live:
                 found.append(each["metadata"]["name"])
-        return ", ".join(found)
+        return ", ".join(filter(None, found))
 
 
 class Flux:
@@ -171,10 +171,8 @@ def _stream(manifests: list[Json]) -> str:
 
 
 TOOLS: Mapping[str, Callable[[Site], Kubectl | Flux]] = {
-    "kubectl apply": Kubectl,
-    "kubectl apply --server-side": lambda site: Kubectl(site, "--server-side", "--force-conflicts"),
-    "Argo CD, client-side": lambda site: ArgoThreeWay(site, "--field-manager", "argocd-controller"),
-    "Argo CD, server-side": lambda site: Kubectl(site, "--server-side", "--force-conflicts", "--field-manager", "argocd-controller"),
+    "client-side": lambda site: ClientSide(site, "--field-manager", "argocd-controller"),
+    "server-side": lambda site: Kubectl(site, "--server-side", "--force-conflicts", "--field-manager", "argocd-controller"),
     "Flux": Flux,
 }
 
