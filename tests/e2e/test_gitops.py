@@ -57,7 +57,7 @@ class Site:
     def manifests(self, **default: Any) -> list[Json]:
         """All that the chart renders, its definitions first, as a GitOps tool has it."""
         values = chart.merged(self.values, {"default": default})
-        text = _life.rendered(self.cluster, values, "--include-crds", folder=self.folder)
+        text = _life.rendered(self.cluster, values, "--include-crds", "--no-hooks", folder=self.folder)
         return [each for each in yaml.safe_load_all(text) if each]
 
     def url(self, manifest: Json) -> str:
