@@ -228,9 +228,9 @@ def test_4_the_operator_writes_what_is_its_own(site: Site) -> None:
     approve(cluster, held(delete_namespace(cluster, "kiro", name)))
     wait_allowed(lambda: delete_namespace(cluster, "kiro", name, dry_run=True), "what was signed")
     until(lambda: cluster.api.get(DEFAULT)["spec"].get("registration") == "Closed", "registration was to be closed")
-    secret = path("secrets", "countersign-webhook-tls", namespace=NAMESPACE)
     bundle = _bundle(cluster)
-    cluster.api.delete(secret)
+    for secret in ("countersign-webhook-ca", "countersign-webhook-tls"):
+        cluster.api.delete(path("secrets", secret, namespace=NAMESPACE))
     until(lambda: _bundle(cluster) not in ("", bundle), "the operator was to make a new authority")
     binding = path("validatingadmissionpolicybindings", "countersign-records")
     uid = cluster.api.get(binding)["metadata"]["uid"]
