@@ -40,32 +40,44 @@ ACCEPTED: Mapping[str, dict[str, Any]] = {
 }
 REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
     "a name of two lines": ({"clusterName": "prod\nstatement: x"}, "/clusterName': value must be 'letters, digits, "),
-    "a name that is too long": ({"clusterName": "x" * 64}, "/clusterName"),
+    "a name that is too long": ({"clusterName": "x" * 64}, "/clusterName': value must be .* 63 at the most"),
     "an unknown value": ({"replicas": 3}, "additional properties 'replicas' not allowed(.|\n)*one of .*'requestTTL'"),
     "a misspelt value deep down": (
         {"default": {"approvals": {"requierd": 2}}},
         "'requierd' not allowed(.|\n)*one of 'hardwareKeysOnly', 'required', 'teams', 'useWithin'",
     ),
-    "failurePolicy, which is not offered": ({"webhook": {"failurePolicy": "Ignore"}}, "failurePolicy"),
-    "no webhook": ({"webhook": {"replicas": 0}}, "/webhook/replicas"),
-    "a replica as a string": ({"operator": {"replicas": "2"}}, "/operator/replicas"),
+    "failurePolicy, which is not offered": (
+        {"webhook": {"failurePolicy": "Ignore"}},
+        "'failurePolicy' not allowed(.|\n)*one of 'affinity'",
+    ),
+    "no webhook": ({"webhook": {"replicas": 0}}, "/webhook/replicas': minimum: got 0, want 1"),
+    "a replica as a string": ({"operator": {"replicas": "2"}}, "/operator/replicas': got string, want integer"),
     "a tag as a digest": ({"image": {"digest": "latest"}}, "/image/digest': value must be 'sha256: and 64 hexadecimal digits"),
     "a fraction of an hour": ({"requestTTL": "1.5h"}, "/requestTTL': value must be 'whole days, hours, minutes or seconds"),
     "requests that expire at once": ({"requestTTL": "0s"}, "/requestTTL': value must be .* more than none"),
-    "no request at all": ({"maxOpenRequests": 0}, "/maxOpenRequests"),
-    "half a request": ({"maxOpenRequests": 1.5}, "/maxOpenRequests"),
-    "a view that is always stale": ({"staleAfter": "0s"}, "/staleAfter"),
-    "signatures that cannot be used": ({"default": {"approvals": {"useWithin": "0m"}}}, "/default/approvals/useWithin"),
-    "no signature": ({"default": {"approvals": {"required": 0}}}, "/default/approvals/required"),
+    "no request at all": ({"maxOpenRequests": 0}, "/maxOpenRequests': minimum: got 0, want 1"),
+    "half a request": ({"maxOpenRequests": 1.5}, "/maxOpenRequests': got number, want integer"),
+    "a view that is always stale": ({"staleAfter": "0s"}, "/staleAfter': value must be .* more than none"),
+    "signatures that cannot be used": (
+        {"default": {"approvals": {"useWithin": "0m"}}},
+        "/default/approvals/useWithin': value must be .* more than none",
+    ),
+    "no signature": ({"default": {"approvals": {"required": 0}}}, "/default/approvals/required': minimum: got 0, want 1"),
     "mode Off": ({"default": {"mode": "Off"}}, "/default/mode': value must be one of 'Audit', 'Enforce'"),
-    "registration opened": ({"default": {"registration": "Open"}}, "/default/registration"),
-    "protection from nobody": ({"default": {"protectFrom": "Nobody"}}, "/default/protectFrom"),
-    "a webhook without TLS": ({"outOfCluster": {"url": "http://127.0.0.1:8443/validate"}}, "/outOfCluster/url"),
+    "registration opened": ({"default": {"registration": "Open"}}, "/default/registration': value must be one of '', 'Closed'"),
+    "protection from nobody": (
+        {"default": {"protectFrom": "Nobody"}},
+        "/default/protectFrom': value must be one of 'Agents', 'People', 'Everyone'",
+    ),
+    "a webhook without TLS": (
+        {"outOfCluster": {"url": "http://127.0.0.1:8443/validate"}},
+        "/outOfCluster/url': value must be 'https://",
+    ),
     "a webhook at another path": (
         {"outOfCluster": {"url": "https://127.0.0.1:8443/"}},
         "/outOfCluster/url': value must be 'https://HOST:PORT/validate",
     ),
-    "a profile that is none": ({"profile": "paranoid"}, "/profile"),
+    "a profile that is none": ({"profile": "paranoid"}, "/profile': value must be one of 'standard', 'hardened'"),
     "any certificate of an authority": (
         {"apiServerClient": {"ca": "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"}},
         "apiServerClient.ca needs apiServerClient.commonNames",
@@ -74,17 +86,23 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
         {"apiServerClient": {"commonNames": ["x"]}},
         "apiServerClient.commonNames does nothing without apiServerClient.ca",
     ),
-    "a certificate that is a path": ({"apiServerClient": {"ca": "/etc/ca.crt", "commonNames": ["x"]}}, "/apiServerClient/ca"),
+    "a certificate that is a path": (
+        {"apiServerClient": {"ca": "/etc/ca.crt", "commonNames": ["x"]}},
+        "/apiServerClient/ca': value must be 'certificates in PEM",
+    ),
     "two names in one": (
         {"apiServerClient": {"ca": "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n", "commonNames": ["a,b"]}},
-        "/apiServerClient/commonNames",
+        "/apiServerClient/commonNames/0': value must be 'one common name, without commas'",
     ),
     "an address that is no network": (
         {"networkPolicy": {"from": ["10.0.0.1"]}},
         "/networkPolicy/from/0': value must be 'addresses as CIDR",
     ),
-    "a peer that says nothing, and so is everybody": ({"networkPolicy": {"metricsFrom": [{}]}}, "/networkPolicy/metricsFrom"),
-    "a level of logging that is none": ({"logLevel": "loud"}, "/logLevel"),
+    "a peer that says nothing, and so is everybody": (
+        {"networkPolicy": {"metricsFrom": [{}]}},
+        "/networkPolicy/metricsFrom/0': minProperties: got 0, want 1",
+    ),
+    "a level of logging that is none": ({"logLevel": "loud"}, "/logLevel': value must be one of 'debug', 'info', 'warning', 'error'"),
 }
 
 # Each by itself is a value that may be; together they cannot.
