@@ -22,7 +22,9 @@ PATIENCE = 15.0  # above the 10 s after which the API server gives up on a webho
 IN_THE_END = 90.0
 """Seconds within which an approved change has to succeed, tried again every second as an agent would."""
 
-GONE_WITHIN = 60.0
+GONE_WITHIN = 120.0
+"""Seconds that the namespace controller may take."""
+
 WORKPLACE = "workplace"
 USERS = ("kiro", "rogue", "admin", "alice", "bob", "dave")
 PRECIOUS = ("precious-1", "precious-2")
@@ -201,8 +203,11 @@ class Load:
         for answer in self._attempts(
             lambda: actor.ask(Who.GUARDED, f"delete {change.name}, unsigned", self._ledger.unsigned, "DELETE", url)
         ):
-            if answer is not None and self._ledger.unsigned(answer) is not Verdict.UNABLE:
+            verdict = self._ledger.unsigned(answer)
+            if answer is not None and verdict is Verdict.RIGHT:
                 return cause(answer, "changeRequest").partition("/")[2]
+            if verdict is Verdict.WRONG:
+                break
         return ""
 
     def _deleted(self, answer: Answer | None) -> Verdict:
