@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from tests.controlplane import docker, waiting
+from tests.controlplane import docker
 from tests.controlplane.api import path
 from tests.controlplane.chart import NAMESPACE, PROCESSES, Process
 from tests.controlplane.cluster import Cluster
@@ -15,8 +15,7 @@ from tests.controlplane.errors import HarnessError, last_lines
 from tests.controlplane.kindbackend import KindBackend
 
 Pod = dict[str, Any]
-WHOLE_WITHIN = 180.0
-WEBHOOK_PORT = "8443"
+COMM = 15  # letters that the kernel keeps of a process's name
 
 
 class Nodes:
@@ -104,11 +103,11 @@ class Nodes:
     # --- nodes ----------------------------------------------------------------------------------
 
     def signal_all(self, node: str, program: str, number: str) -> None:
-        self.execute(node, "pkill", f"-{number}", "-x", program)
+        self.execute(node, "pkill", f"-{number}", "-x", program[:COMM])
 
     def pid_of(self, node: str, program: str) -> str:
         """Of a program of the node's own pods; "" where none runs."""
-        return docker.run("exec", node, "pgrep", "-o", "-x", program).stdout.strip()
+        return docker.run("exec", node, "pgrep", "-o", "-x", program[:COMM]).stdout.strip()
 
     def restart(self, node: str) -> None:
         answer = docker.run("restart", "--time", "2", node, timeout=120)
@@ -116,12 +115,6 @@ class Nodes:
             raise HarnessError(f"docker restart {node}: {last_lines(answer.stderr)}")
 
     # --- all of it --------------------------------------------------------------------------------
-
-    def wait_whole(self) -> None:
-        """Until every node is Ready, and every replica that is wanted is available, and no other is there."""
-        waiting.until(
-            lambda: not self.missing(), "the cluster was to be whole again", timeout=WHOLE_WITHIN, pause=0.5, explain=self.missing
-        )
 
     def missing(self) -> str:
         """What is not as it should be; "" when all is."""
