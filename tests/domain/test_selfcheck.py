@@ -232,6 +232,7 @@ BROAD = snapshot(environment(), person("bob"), identity("x", account("agents", "
         (environment("x", selector=Selector({}, (Requirement("kube-countersign.dev/protected", "Exists"),))), "writes itself"),
         (environment("x", resources=(GroupResource("", "namespaces"),)), "guarded already"),
         (environment("x", resources=(GroupResource("kube-countersign.dev", "approvals"),)), "guarded already"),
+        (environment("x", ProtectFrom.EVERYONE, resources=(GroupResource("", "pods"),)), "The kubelets delete pods themselves"),
     ],
 )
 def test_an_environment_is_refused(new: ProtectedEnvironment, why: str) -> None:

@@ -12,14 +12,24 @@ from countersign.domain.classify import BUILT_IN
 from countersign.domain.identify import BUILTIN_CONTROLLERS, SERVICE_ACCOUNT, Agent, glob, is_glob, matches, shown
 from countersign.domain.lookalike import mistakable, unseen
 from countersign.domain.names import DEFAULT_ENVIRONMENT, GROUP
-from countersign.domain.request import UserInfo
-from countersign.domain.resources import AgentIdentity, ProtectedEnvironment, Registration, Reviewer, Selector, Subject, SubjectKind
+from countersign.domain.request import GroupResource, UserInfo
+from countersign.domain.resources import (
+    AgentIdentity,
+    ProtectedEnvironment,
+    ProtectFrom,
+    Registration,
+    Reviewer,
+    Selector,
+    Subject,
+    SubjectKind,
+)
 from countersign.domain.snapshot import Snapshot
 from countersign.domain.sshkey import KeyRefused, PublicKey, parse_public_key
 
 _OURS: Final = ("countersign-webhook", "countersign-operator")
 _ACCOUNTS_OF: Final = "system:serviceaccounts:"
 _KUBE_SYSTEM: Final = "kube-system"
+_PODS: Final = GroupResource("", "pods")
 _OF_THE_SERVER: Final = "authentication.kubernetes.io/"  # credential-id, pod-name, …: a ServiceAccount's and a certificate's alike
 
 
@@ -90,6 +100,10 @@ def check_environment(new: ProtectedEnvironment, snapshot: Snapshot, *, closed: 
         for kind in new.resources
         if kind in BUILT_IN or kind.group == GROUP
     )
+    if new.protect_from is ProtectFrom.EVERYONE and _PODS in new.resources:
+        errors.append(
+            "spec.resources names pods under protectFrom: Everyone. The kubelets delete pods themselves, and none could ever end; leave pods out, or protect from People."
+        )
     if new.widens:
         warnings.extend(_widening_warnings(new, snapshot, people))
     return Findings(tuple(errors), tuple(warnings))
