@@ -144,8 +144,14 @@ def test_nor_a_human_without_the_verb(cluster: Cluster, short: None) -> None:
     rule = {"apiGroups": ["kube-countersign.dev"], "resources": ["protectedenvironments"], "verbs": ["get", "patch"]}
     cluster.api.create(path("clusterroles"), manifest("ClusterRole", role, api="rbac.authorization.k8s.io/v1", rules=[rule]))
     editor = cluster.new_human(f"{unique('erin')}@example.com", role=role)
-    answer = patch(cluster, editor, DEFAULT, announcement(f"{editor}@example.com"))
-    assert "takes a human with the verb break-glass" in message(answer), message(answer)
+    told = announcement(f"{editor}@example.com")
+    applied = manifest("ProtectedEnvironment", "default", api="kube-countersign.dev/v1alpha1", **told)
+    by_apply = {"fieldManager": "gitops", "force": "true"}
+    for answer in (
+        patch(cluster, editor, DEFAULT, told),
+        cluster.api_as(editor).request("PATCH", DEFAULT, applied, by_apply, "application/apply-patch+yaml"),
+    ):
+        assert "takes a human with the verb break-glass" in message(answer), message(answer)
     other = cluster.new_human(f"{unique('dave')}@example.com", role="countersign-break-glass")
     until(
         lambda: is_allowed(patch(cluster, other, DEFAULT, announcement(f"{other}@example.com"), dry_run=True)), "whoever has the verb may"

@@ -56,6 +56,24 @@ def test_a_pod_of_its_account_and_a_deployment_beside(stage: Stage) -> None:
     stage.judge(stage.strike("POST", path("deployments", namespace=NAMESPACE), deployment, dryRun="All"))
 
 
+def test_its_settings(stage: Stage) -> None:
+    """`helm upgrade --set glassAhead=1s`: glass that is broken before anybody hears of it. The release is a Secret, the setting an environment variable."""
+    release = {
+        "metadata": {"name": f"sh.helm.release.v1.{stage.name('countersign')}.v2"},
+        "type": "helm.sh/release.v1",
+        "data": {"release": "eA=="},
+    }
+    stage.judge(stage.strike("POST", path("secrets", namespace=NAMESPACE), release, dryRun="All"))
+    labels = {"app": stage.name("settings")}
+    container = {"name": "webhook", "image": "busybox"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    spec = {"replicas": 0, "selector": {"matchLabels": labels}, "template": template}
+    deployment = stage.make(path("deployments", namespace=NAMESPACE), {"metadata": {"name": labels["app"]}, "spec": spec})
+    sooner = {"spec": {"template": {"spec": {"containers": [container | {"env": [{"name": "COUNTERSIGN_GLASS_AHEAD", "value": "1s"}]}]}}}}
+    stage.judge(stage.strike("PATCH", deployment, sooner, content_type=MERGE, dryRun="All"))
+    stage.judge(stage.strike("PATCH", f"{deployment}/scale", {"spec": {"replicas": 0}}, content_type=MERGE, dryRun="All"))
+
+
 def test_its_events_and_quota(stage: Stage) -> None:
     """Even what looks harmless: a quota of nothing keeps every pod of ours away."""
     quota = {"metadata": {"name": stage.name("nothing")}, "spec": {"hard": {"pods": "0"}}}
