@@ -117,6 +117,7 @@ class TestPuttingInForce:
             "countersign-agents-claims",
             "countersign-agents-controllers",
             "countersign-agents-inside",
+            "countersign-agents-scaling",
             "countersign-agents-volumes",
             "countersign-label",
             "countersign-laundering",

@@ -10,7 +10,12 @@ from tests.jailbreak._attack import Attack, away, policy
 from tests.jailbreak._stage import Stage
 from tests.jailbreak._workloads import MERGE, stateful_set
 
-ATTACK = Attack(number=69, title="A StatefulSet told to delete its claims along with itself", guards=away(policy("agents-volumes")))
+ATTACK = Attack(
+    number=69,
+    title="A StatefulSet told to delete its claims along with itself",
+    guards=away(policy("agents-volumes"), policy("agents-scaling")),
+)
+WASTEFUL = {"whenDeleted": "Retain", "whenScaled": "Delete"}
 
 
 def _made(stage: Stage, **spec: Any) -> tuple[str, str]:
@@ -47,3 +52,21 @@ def test_one_that_was_told_so_before(stage: Stage) -> None:
     url, claim = _made(stage, persistentVolumeClaimRetentionPolicy={"whenDeleted": "Delete", "whenScaled": "Retain"})
     assert stage.comes_true(lambda: bool(stage.admin.get(claim)["metadata"].get("ownerReferences")))
     stage.judge(stage.strike("DELETE", url), harm=stage.is_gone(claim))
+
+
+def _wasteful(stage: Stage) -> tuple[str, str]:
+    """Made so by a human: of two replicas' claims the second goes with its replica."""
+    url, _ = _made(stage, replicas=2, podManagementPolicy="Parallel", persistentVolumeClaimRetentionPolicy=WASTEFUL)
+    claim = url.replace("/apis/apps/v1/", "/api/v1/").replace("statefulsets/ledger", "persistentvolumeclaims/data-ledger-1")
+    assert stage.comes_true(lambda: stage.admin.exists(claim)), "the controller makes the claim"
+    return url, claim
+
+
+def test_scaled_by_the_subresource_where_claims_go_with_replicas(stage: Stage) -> None:
+    url, claim = _wasteful(stage)
+    stage.judge(stage.strike("PATCH", f"{url}/scale", {"spec": {"replicas": 1}}, content_type=MERGE), harm=stage.is_gone(claim))
+
+
+def test_scaled_in_the_object_where_claims_go_with_replicas(stage: Stage) -> None:
+    url, claim = _wasteful(stage)
+    stage.judge(stage.strike("PATCH", url, {"spec": {"replicas": 1}}, content_type=MERGE), harm=stage.is_gone(claim))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,3 +82,35 @@ def test_agents_delete_none_whose_claims_still_bear_its_ownerreference() -> None
     assert _deleting(KIRO) == []
     for user in (ALICE, DEPLOYER, COLLECTOR):
         assert _deleting(user, "set-1") == []
+
+
+def _set_of(replicas: int, when_scaled: str = "Delete") -> dict[str, Any]:
+    return thing("ledger", {"replicas": replicas, "persistentVolumeClaimRetentionPolicy": {"whenScaled": when_scaled}})
+
+
+def _scaled(user: str, before: int, after: int, when_scaled: str = "Delete") -> list[str]:
+    asked = Ask(user, "UPDATE", "statefulsets", old=_set_of(before, when_scaled), object=_set_of(after, when_scaled), group="apps")
+    sets = [_set_of(before, when_scaled), thing("other", {"persistentVolumeClaimRetentionPolicy": {"whenScaled": "Delete"}})]
+    # Zero is left out of a Scale.
+    whole = {count: {"replicas": count} if count else {} for count in (before, after)}
+    by_scale = replace(
+        asked, resource="statefulsets/scale", name="ledger", old=thing("ledger", whole[before]), object=thing("ledger", whole[after])
+    )
+    said = refusals(ALL, asked)
+    assert said == refusals(ALL, replace(by_scale, params={"StatefulSet": sets}))
+    return said
+
+
+def test_agents_take_no_replicas_from_one_that_drops_their_claims() -> None:
+    for before, after in ((3, 2), (1, 0)):
+        [said] = _scaled(KIRO, before, after)
+        assert "whenScaled" in said
+        assert _scaled(KIRO, before, after, "Retain") == []
+        for user in (ALICE, DEPLOYER, COLLECTOR):
+            assert _scaled(user, before, after) == []
+    for before, after in ((2, 3), (2, 2), (0, 0)):
+        assert _scaled(KIRO, before, after) == []
+
+
+def test_told_to_retain_in_the_same_breath_they_stay() -> None:
+    assert refusals(ALL, Ask(KIRO, "UPDATE", "statefulsets", old=_set_of(3), object=_set_of(1, "Retain"), group="apps")) == []

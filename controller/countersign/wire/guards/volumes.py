@@ -27,6 +27,8 @@ from countersign.wire.shards import Shard
 
 NAME: Final = "countersign-agents-volumes"
 NAME_CLAIMS: Final = "countersign-agents-claims"
+NAME_SCALING: Final = "countersign-agents-scaling"
+_FEWER: Final = "With fewer replicas claims of this StatefulSet would go, unsigned: set persistentVolumeClaimRetentionPolicy.whenScaled to Retain first; they stay."
 _REFERENCE: Final = ("namespace", "name", "uid")
 _RETENTION: Final = "persistentVolumeClaimRetentionPolicy"
 
@@ -51,6 +53,14 @@ def volume_policies(site: Site, shards: Sequence[Shard]) -> list[Guard]:
             ),
             refusal(
                 some(
+                    negated(every(stateful_set, operation("UPDATE"), _is_fewer("1"))),
+                    f'{_retention("object", "whenScaled")} != "Delete"',
+                    "!variables.agent",
+                ),
+                _FEWER,
+            ),
+            refusal(
+                some(
                     negated(every(stateful_set, operation("DELETE"))),
                     f'{_retention("oldObject", "whenDeleted")} != "Delete"',
                     "!variables.agent",
@@ -59,7 +69,11 @@ def volume_policies(site: Site, shards: Sequence[Shard]) -> list[Guard]:
             ),
         ],
     )
-    return [*policy(site, NAME, spec), *policy(site, NAME_CLAIMS, _claims(shards), params=("v1", "PersistentVolumeClaim"))]
+    return [
+        *policy(site, NAME, spec),
+        *policy(site, NAME_CLAIMS, _claims(shards), params=("v1", "PersistentVolumeClaim")),
+        *policy(site, NAME_SCALING, _scaling(shards), params=("apps/v1", "StatefulSet")),
+    ]
 
 
 def _claims(shards: Sequence[Shard]) -> Json:
@@ -80,6 +94,25 @@ def _claims(shards: Sequence[Shard]) -> Json:
         # Parameters that the API server has not read yet would refuse everybody under Fail, as in the first second after its start.
         failing="Ignore",
     )
+
+
+def _scaling(shards: Sequence[Shard]) -> Json:
+    """By the subresource, which does not show what the StatefulSet says of its claims: all of the namespace are parameters."""
+    return agents_spec(
+        shards,
+        constraints(Rule("apps", ["statefulsets/scale"], ["UPDATE"])),
+        [refusal("!variables.agent", _FEWER)],
+        conditions=[
+            condition("this-one", 'request.?name.orValue("") == params.metadata.name'),
+            condition("takes-claims", every(f'{_retention("params", "whenScaled")} == "Delete"', _is_fewer("0"))),
+        ],
+        # Parameters that the API server has not read yet would refuse everybody under Fail, as in the first second after its start.
+        failing="Ignore",
+    )
+
+
+def _is_fewer(absent: str) -> str:
+    return f"object.?spec.replicas.orValue({absent}) < oldObject.?spec.replicas.orValue({absent})"
 
 
 def _same_claim() -> str:
