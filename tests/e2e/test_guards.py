@@ -90,7 +90,7 @@ def test_our_definitions_are_the_operators_alone(cluster: Cluster, kind: str) ->
             delete(cluster, user, url),
             cluster.api_as(user).request("DELETE", path("customresourcedefinitions"), params={"fieldSelector": f"metadata.name={name}"}),
             patch(cluster, user, url, {"spec": {"versions": [{**versions[0], "served": False}]}}),
-            patch(cluster, user, url, {"metadata": {"finalizers": []}}),
+            patch(cluster, user, url, {"metadata": {"finalizers": ["example.com/held"]}}),
         ):
             refused(answer)
 

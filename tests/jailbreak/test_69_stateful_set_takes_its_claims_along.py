@@ -13,7 +13,7 @@ from tests.jailbreak._workloads import MERGE, stateful_set
 ATTACK = Attack(
     number=69,
     title="A StatefulSet told to delete its claims along with itself",
-    guards=away(policy("agents-volumes"), policy("agents-scaling")),
+    guards=away(policy("agents-volumes"), policy("agents-claims"), policy("agents-scaling")),
 )
 WASTEFUL = {"whenDeleted": "Retain", "whenScaled": "Delete"}
 
