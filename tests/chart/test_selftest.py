@@ -33,11 +33,12 @@ def test_out_of_the_cluster_there_is_all_but_the_pod(chart: Chart, hooks: dict[t
     assert set(named(chart.hooks(OUT_OF_CLUSTER))) == PARTS
 
 
-def test_all_of_it_goes_but_the_pod_of_a_failed_test(hooks: dict[tuple[str, str], dict[str, Any]]) -> None:
+def test_all_of_it_goes_also_where_the_test_failed(hooks: dict[tuple[str, str], dict[str, Any]]) -> None:
     for (kind, _), obj in hooks.items():
         annotations = obj["metadata"]["annotations"]
         policy = set(annotations["helm.sh/hook-delete-policy"].split(","))
-        assert policy == {"before-hook-creation", "hook-succeeded"} | ({"hook-failed"} if kind != "Pod" else set())
+        assert policy == {"before-hook-creation", "hook-succeeded", "hook-failed"}
+        assert kind != "Pod" or annotations["helm.sh/hook-output-log-policy"] == "hook-succeeded,hook-failed", "its log is printed before"
         assert int(annotations["helm.sh/hook-weight"]) < 0 or kind == "Pod", "there before the pod"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.controlplane.api import path
-from tests.controlplane.chart import NAMESPACE, RELEASE
+from tests.controlplane.chart import RELEASE
 from tests.controlplane.cluster import Cluster
 from tests.e2e._faults import until
 from tests.e2e.test_install_pods import helm, left
@@ -26,11 +26,10 @@ def test_with_the_configuration_gone_it_fails_and_says_so(cluster: Cluster) -> N
             "NOT IN FORCE: an agent's deletion is let through, since there is no ValidatingWebhookConfiguration countersign"
             in answer.stdout + answer.stderr
         )
-        until(lambda: all("/pods/" in each for each in left(cluster)), "all but the pod was to go", explain=lambda: str(left(cluster)))
-        assert "NOT IN FORCE" in cluster.kubectl("alice", "logs", "countersign-selftest", "-n", NAMESPACE).stdout
+        until(lambda: not left(cluster), "all of the test was to go, though it failed", explain=lambda: str(left(cluster)))
     finally:
         cluster.start_operator()
     cluster.wait_in_force()
     again = helm(cluster, "test", RELEASE)
     assert again.returncode == 0, again.stdout + again.stderr
-    until(lambda: not left(cluster), "all of the test was to go, the failed one's pod too", explain=lambda: str(left(cluster)))
+    until(lambda: not left(cluster), "all of the test was to go", explain=lambda: str(left(cluster)))
