@@ -14,6 +14,8 @@ from countersign.adapters.clock import ServerClock, SystemClock
 from countersign.adapters.decision_log import StreamDecisionLog
 from countersign.adapters.live import ApiLiveLook
 from countersign.adapters.metrics import PrometheusMetrics
+from countersign.adapters.notes import NoteBox
+from countersign.adapters.owner import ChartRole
 from countersign.adapters.parsers import WireParsers
 from countersign.adapters.reach import Reach
 from countersign.adapters.requests import ApiRequests
@@ -22,6 +24,7 @@ from countersign.adapters.watch import Watches
 from countersign.domain.limits import Bounds
 from countersign.service.authorizing import Authorizing
 from countersign.service.judging import Judge, Terms
+from countersign.service.noting import Noting
 from countersign.service.opening import Opening
 from countersign.service.review import Outside, Review
 from countersign.settings import Settings, SettingsError, api_of
@@ -44,6 +47,7 @@ class Webhook:
     reach: Reach
     metrics: PrometheusMetrics
     review: Review
+    noting: Noting
     access: tuple[Authorizing, AccessCounters] | None
 
 
@@ -111,13 +115,17 @@ def build_webhook(settings: Settings) -> Webhook:
         "of",
         lambda: {"kube-apiserver": api.clock_ahead.total_seconds()},
     )
+    log = StreamDecisionLog(replica=settings.replica, version=VERSION, clock=clock)
+    box = NoteBox(api, ChartRole(api), namespace=settings.namespace)
+    noting = Noting(box, clock, lambda: log.link, every=settings.note_every)
     outside = Outside(
         state=watches,
         live=ApiLiveLook(api, watches.snapshot, clock_ahead=lambda: api.clock_ahead),
         clock=clock,
-        log=StreamDecisionLog(replica=settings.replica, version=VERSION, clock=clock),
+        log=log,
         metrics=metrics,
         parsers=WireParsers(),
+        witness=noting,
     )
     judge = Judge(
         outside.parsers,
@@ -140,6 +148,7 @@ def build_webhook(settings: Settings) -> Webhook:
         reach=Reach(api, clock),
         metrics=metrics,
         review=Review(outside, judge, Opening(ApiRequests(api), ttl=settings.request_ttl, bounds=bounds, remember=settings.stale_after)),
+        noting=noting,
         access=_access(settings, outside, metrics) if settings.authorizer else None,
     )
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
+from typing import Final
 from uuid import uuid4
 
 from countersign.adapters.access import ApiAccess
@@ -20,6 +22,7 @@ from countersign.adapters.guards import GuardKeeper
 from countersign.adapters.impact import ApiImpact
 from countersign.adapters.lease import Lease
 from countersign.adapters.live import ApiLiveLook
+from countersign.adapters.notes import NoteBox
 from countersign.adapters.notices import ApiNotices
 from countersign.adapters.owner import ChartRole
 from countersign.adapters.rights import RightsWatch
@@ -34,6 +37,7 @@ from countersign.domain.posture import Terms
 from countersign.service.drift import Drift
 from countersign.service.glass import GlassWatch, glass_condition
 from countersign.service.keeping import CertificateSource
+from countersign.service.ledger import Ledger
 from countersign.service.lifecycle import Keeping, Lifecycle
 from countersign.service.ports import Clock
 from countersign.service.posture import Postures, Told
@@ -46,7 +50,9 @@ from countersign.service.upkeep import Upkeep
 from countersign.settings import CERT_MANAGER, OPERATOR, Settings
 from countersign.wire.guards.jail import is_jailed
 from countersign.wire.resources.identity import render_could_become
+from countersign.wire.resources.trial import TrialStatus
 
+_NOTES_TAKEN: Final = timedelta(seconds=10)
 ACCOUNTS_PATH = "/api/v1/serviceaccounts"
 
 
@@ -70,6 +76,7 @@ class Operator:
     upkeep: Upkeep
     rights: RightsWatch
     postures: Postures
+    ledger: Ledger
 
 
 def path_of(plural: str) -> str:
@@ -124,10 +131,11 @@ def build_operator(settings: Settings) -> Operator:
         authorizer=_authorizer_files(api, clock, settings) if settings.authorizer else None,
         watch=tampering,
     )
+    live = ApiLiveLook(api, store.snapshot)
     lifecycle = Lifecycle(
         api,
         clock,
-        ApiLiveLook(api, store.snapshot),
+        live,
         statuses=statuses,
         impact=ApiImpact(api),
         notices=notices,
@@ -148,7 +156,16 @@ def build_operator(settings: Settings) -> Operator:
         ),
     )
     rights.tell(postures.wake)
-    watchers = (Drift(api, notices, metrics), GlassWatch(clock, records, notices, metrics), shadows)
+    ledger = Ledger(
+        NoteBox(api, owner, namespace=settings.namespace),
+        live,
+        statuses,
+        clock,
+        TrialStatus(),
+        lambda: records.link,
+        every=min(settings.note_every, _NOTES_TAKEN),
+    )
+    watchers = (Drift(api, notices, metrics), GlassWatch(clock, records, notices, metrics), shadows, ledger)
     upkeep = Upkeep(store, protection, lifecycle, clock, metrics, watchers=watchers)
     tampering.wake = upkeep.wake
     return Operator(
@@ -168,6 +185,7 @@ def build_operator(settings: Settings) -> Operator:
         guard_watch=GuardWatch(repairing, guards, shadows, upkeep.wake),
         rights=rights,
         postures=postures,
+        ledger=ledger,
     )
 
 

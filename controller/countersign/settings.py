@@ -29,6 +29,7 @@ class SettingsError(CountersignError):
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`request_ttl`, `cool_off`, `keep_ended` and `max_open_requests` are those of docs/rules.md; `stale_after` bounds a cache's silence.
+    `note_every`: how often a webhook leaves a note (docs/rules.md, The decision log).
 
     `cluster_name`: "" calls the cluster after the UID of its kube-system. `client_authorities` (PEM) and `client_names`: who signs the client certificate that the API server shows, and the common names that it may
     bear; both or none. `certificate_source`: who makes the webhook's certificate; from `certificate_secret`, where that is not the operator, and trusted by
@@ -62,6 +63,7 @@ class Settings:
     policy_jail: bool
     lockdown_after_tampering: bool
     glass_ahead: timedelta
+    note_every: timedelta
     replica: str
     log_level: str
 
@@ -110,6 +112,7 @@ def read(environment: Mapping[str, str], *, listen: str) -> Settings:
         "policy_jail": value("POLICY_JAIL", "false", _switch),
         "lockdown_after_tampering": value("LOCKDOWN_AFTER_TAMPERING", "false", _switch),
         "glass_ahead": value("GLASS_AHEAD", "5m", _positive),
+        "note_every": value("NOTE_EVERY", "1m", _positive),
         "replica": value("REPLICA", environment.get("HOSTNAME") or "local", str),
         "log_level": value("LOG_LEVEL", "info", _level),
     }

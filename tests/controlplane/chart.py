@@ -24,8 +24,8 @@ CONFIGURATION = "countersign"
 Process = Literal["webhook", "operator"]
 PROCESSES: tuple[Process, ...] = ("operator", "webhook")
 IN_FORCE_WITHIN = 60.0
-# The suites ask for hundreds of things as the same few agents.
-ROOMY: Mapping[str, Any] = {"maxOpenRequests": 1000}
+# The suites ask for hundreds of things as the same few agents, and wait for notes.
+ROOMY: Mapping[str, Any] = {"maxOpenRequests": 1000, "noteEvery": "5s"}
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ SETTINGS = {
     "staleAfter": "COUNTERSIGN_STALE_AFTER",
     "profile": "COUNTERSIGN_PROFILE",
     "glassAhead": "COUNTERSIGN_GLASS_AHEAD",
+    "noteEvery": "COUNTERSIGN_NOTE_EVERY",
     "logLevel": "COUNTERSIGN_LOG_LEVEL",
 }
 

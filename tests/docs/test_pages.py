@@ -98,6 +98,7 @@ def test_our_kinds_and_roles_exist(each: Page) -> None:
     made = (ROOT / "charts/countersign/templates").glob("*.yaml")
     there = set(re.findall(r"^\s*name: (countersign-[a-z-]+)$", "".join(file.read_text() for file in made), re.MULTILINE))
     guards = [*(ROOT / "controller/countersign/wire/guards").glob("*.py"), ROOT / "controller/countersign/service/rollover.py"]
+    guards.append(ROOT / "controller/countersign/wire/notes.py")
     there |= set(re.findall(r'"(countersign-[a-z-]+)"', "".join(file.read_text() for file in guards)))
     assert {text for text in each.inline_code() if re.fullmatch(r"countersign-[a-z-]+", text)} <= there
 

@@ -42,6 +42,7 @@ ADMISSION, CRDS, RBAC, COORDINATION = (
     "coordination.k8s.io",
 )
 READ = ("get", "list", "watch")
+LOOK = ("list", "watch")
 WRITE = ("create", "update", "patch", "delete", "deletecollection")
 EVERY_VERB = (*READ, *WRITE)
 GUARD_KINDS = (
@@ -91,19 +92,20 @@ def right(resource: str, group: str = "", *, namespace: str = "", name: str = ""
 WEBHOOK: dict[Right, Sequence[str]] = {
     **{right(kind, OURS): READ for kind in SETTINGS},
     right("changerequests", OURS): (*READ, "create"),
-    right("approvals", OURS): READ,
+    right("approvals", OURS): LOOK,
     **{right(kind, OURS, sub="status"): () for kind in (*SETTINGS, *RECORDS)},
     right("namespaces"): READ,
     right("persistentvolumeclaims"): ("get", "list"),
-    right("persistentvolumes"): ("get", "list"),
-    right("services"): ("get", "list"),
+    right("persistentvolumes"): ("get",),
+    right("services"): ("list",),
     right("customresourcedefinitions", CRDS): ("get",),
     right("secrets", namespace=NAMESPACE, name="countersign-webhook-tls"): ("get",),
     right("secrets", namespace=NAMESPACE, name="countersign-webhook-ca"): (),
     right("secrets", namespace=NAMESPACE): (),
     right("secrets", namespace="kube-system"): (),
     right("secrets"): (),
-    right("configmaps", namespace=NAMESPACE): (),
+    right("configmaps", namespace=NAMESPACE): ("create",),
+    right("configmaps"): (),
     right("pods", namespace=NAMESPACE): (),
     right("pods", namespace=NAMESPACE, sub="exec"): (),
     right("deployments", "apps", namespace=NAMESPACE): (),
@@ -112,6 +114,7 @@ WEBHOOK: dict[Right, Sequence[str]] = {
     right("events"): (),
     **{right(kind, ADMISSION): () for kind in GUARD_KINDS},
     **{right(kind, RBAC): () for kind in ("clusterroles", "clusterrolebindings", "roles", "rolebindings")},
+    right("clusterroles", RBAC, name="countersign-operator"): ("get",),
 }
 
 OPERATOR: dict[Right, Sequence[str]] = {
@@ -120,10 +123,10 @@ OPERATOR: dict[Right, Sequence[str]] = {
     right("protectedenvironments", OURS): READ,
     right("protectedenvironments", OURS, name="default"): (*READ, "patch"),
     right("changerequests", OURS): (*READ, "delete"),
-    right("approvals", OURS): (*READ, "delete"),
+    right("approvals", OURS): (*LOOK, "delete"),
     **{right(kind, OURS, sub="status"): ("patch",) for kind in (*SETTINGS, *RECORDS)},
     right("namespaces"): (*READ, "patch"),
-    right("serviceaccounts"): (*READ, "patch"),
+    right("serviceaccounts"): (*LOOK, "patch"),
     right("serviceaccounts", namespace=NAMESPACE, sub="token"): (),
     right("persistentvolumeclaims"): ("get", "list"),
     right("persistentvolumes"): ("get",),
@@ -132,15 +135,18 @@ OPERATOR: dict[Right, Sequence[str]] = {
     right("secrets", namespace=NAMESPACE): ("create",),
     right("secrets", namespace=NAMESPACE, name="countersign-webhook-tls"): ("get", "create", "update"),
     right("secrets", namespace=NAMESPACE, name="countersign-webhook-ca"): ("get", "create", "update"),
+    right("configmaps", namespace=NAMESPACE): ("list", "create", "delete"),
+    right("configmaps", namespace=NAMESPACE, name="countersign-log-heads"): ("get", "list", "create", "update", "delete"),
+    right("configmaps", namespace="kube-system"): ("list",),
     right("pods", namespace=NAMESPACE, sub="exec"): (),
     right("leases", COORDINATION, namespace=NAMESPACE, name="countersign-operator"): ("get", "create", "update"),
     right("leases", COORDINATION, namespace="kube-system"): (),
-    **{right(kind, RBAC): READ for kind in ("clusterroles", "clusterrolebindings")},
-    **{right(kind, RBAC, namespace=NAMESPACE): READ for kind in ("roles", "rolebindings")},
+    **{right(kind, RBAC): LOOK for kind in ("clusterroles", "clusterrolebindings")},
+    **{right(kind, RBAC, namespace=NAMESPACE): LOOK for kind in ("roles", "rolebindings")},
     right("subjectaccessreviews", "authorization.k8s.io"): ("create",),
-    right("mutatingwebhookconfigurations", ADMISSION): READ,
+    right("mutatingwebhookconfigurations", ADMISSION): LOOK,
     **{right(kind, ADMISSION): (*READ, "create") for kind in GUARD_KINDS},
-    right("validatingwebhookconfigurations", ADMISSION, name="countersign"): (*READ, "create", "update", "patch", "delete"),
+    right("validatingwebhookconfigurations", ADMISSION, name="countersign"): (*READ, "create", "update", "patch"),
     **{
         right(kind, ADMISSION, name=name): (*READ, "create", "update", "patch", "delete")
         for kind in GUARD_KINDS[1:3]

@@ -21,6 +21,7 @@ from countersign.adapters.upkeep import UpkeepMetrics
 from countersign.bootstrap_operator import Operator
 from countersign.domain.document import JsonObject
 from countersign.entrypoints import operator as module
+from countersign.service.ports import ApiError
 from tests.support.api import MemoryApi
 from tests.support.operator import HandClock
 
@@ -35,6 +36,20 @@ class Guards:
 
     def let_go(self) -> None:
         self.let_go_of = True
+
+
+class Ledger:
+    """`held_at_end`: whether the lease was still held when the end was noted, None where it was not noted."""
+
+    def __init__(self, lease: "Lease", failure: Exception | None = None) -> None:
+        self.lease = lease
+        self.failure = failure
+        self.held_at_end: bool | None = None
+
+    async def close(self) -> None:
+        self.held_at_end = self.lease.held
+        if self.failure:
+            raise self.failure
 
 
 class Lease:
@@ -92,6 +107,7 @@ class World:
         api.objects[SERVED] = {"resources": [{"name": plural} for plural in OURS]}
         self.guards, self.lease, self.upkeep = Guards(), Lease(), Upkeep()
         self.rights, self.postures, self.guard_watch = Loop(), Loop(), Loop()
+        self.ledger = Ledger(self.lease)
         self.settings = SimpleNamespace(
             api_server="https://127.0.0.1:1",
             api_ca_file=tmp_path / "ca.crt",
@@ -118,6 +134,7 @@ class World:
                 guard_watch=self.guard_watch,
                 repairing=api,
                 rights=self.rights,
+                ledger=self.ledger,
                 postures=self.postures,
             ),
         )
@@ -233,6 +250,19 @@ class TestLeading:
         os.kill(os.getpid(), signal.SIGTERM)
         assert await asyncio.wait_for(running, 5) == 0
         assert (world.lease.released, world.guards.let_go_of, kopf.ended) == (1, True, True)
+        assert world.ledger.held_at_end is True
+
+    async def test_an_end_that_cannot_be_noted_keeps_nobody(self, world: World, kopf: SimpleNamespace) -> None:
+        world.parts.census.complete = True
+        world.ledger.failure = ApiError(0, "no answer")
+        stop = asyncio.Event()
+        world.lease.free.set()
+        running = asyncio.create_task(module._until(stop, world.parts))
+        await kopf.running.wait()
+        await asyncio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await asyncio.wait_for(running, 5) == 0
+        assert (world.lease.released, kopf.ended) == (1, True)
 
     async def test_without_the_lease_the_process_ends_as_a_failure(
         self, world: World, kopf: SimpleNamespace, caplog: pytest.LogCaptureFixture

@@ -109,7 +109,8 @@ class MemoryApi:
     def _page(self, inside: list[Tree], query: Mapping[str, str]) -> JsonObject:
         limit = int(query.get("limit", "0")) or len(inside)
         more = len(inside) - limit
-        return {"metadata": {"remainingItemCount": more} if more > 0 else {}, "items": inside[:limit]}
+        metadata = {"resourceVersion": "1"} | ({"remainingItemCount": more} if more > 0 else {})
+        return {"kind": "List", "metadata": metadata, "items": inside[:limit]}
 
 
 def _merged(old: Any, new: Any) -> Any:

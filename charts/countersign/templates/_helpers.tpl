@@ -155,6 +155,8 @@ spec:
           value: {{ $root.Values.lockdownAfterTampering | quote }}
         - name: COUNTERSIGN_GLASS_AHEAD
           value: {{ $root.Values.glassAhead | quote }}
+        - name: COUNTERSIGN_NOTE_EVERY
+          value: {{ $root.Values.noteEvery | quote }}
         - name: COUNTERSIGN_LOG_LEVEL
           value: {{ $root.Values.logLevel | quote }}
         # By its family the process knows at which addresses to listen.

@@ -30,6 +30,11 @@ class StreamDecisionLog:
         self._torn = False
         self.append(start(now=clock.now(), version=version))
 
+    @property
+    def link(self) -> Link:
+        """Where the log stands: behind its last record."""
+        return self._link
+
     def append(self, record: Mapping[str, object]) -> None:
         line, link = self._link.append(record)
         self._write((b"\n" if self._torn else b"") + line.encode("ascii") + b"\n")

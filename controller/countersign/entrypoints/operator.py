@@ -14,6 +14,7 @@ from aiohttp import web
 
 from countersign.bootstrap_operator import ACCOUNTS_PATH, Operator, build_operator, path_of
 from countersign.domain.document import JsonObject, items, text
+from countersign.domain.errors import CountersignError
 from countersign.domain.names import GROUP, VERSION
 from countersign.service.ports import ApiError
 from countersign.service.second import another_ones_namespace, sentence
@@ -22,6 +23,7 @@ from countersign.settings import Settings
 _log = logging.getLogger(__name__)
 
 _FIRST_LIST_PAUSE: Final = 1.0
+_LAST_NOTE: Final = 2.0
 _POSTURE_OF: Final = ("agentidentities", "protectedenvironments")
 
 
@@ -68,10 +70,22 @@ async def _lead(stopping: asyncio.Task[Any], stop: asyncio.Event, parts: Operato
     # kopf cancels at its end whatever task was begun after its start, so it ends last; what it still hears is acted on no more.
     parts.guards.let_go()
     await _cancel(stopping, *working)
+    await _note_the_end(parts)
     await parts.lease.release()
     kopf_stop.set()
     await asyncio.gather(watches, return_exceptions=True)
     return 0 if done == {stopping} else 1
+
+
+async def _note_the_end(parts: Operator) -> None:
+    """While the lease is still held: the next leader writes the same list."""
+    if not parts.lease.held:
+        return
+    try:
+        async with asyncio.timeout(_LAST_NOTE):
+            await parts.ledger.close()
+    except (CountersignError, TimeoutError) as error:
+        _log.warning("how the operator's own log ends could not be noted: %s", error)
 
 
 def _obey_signals(stop: asyncio.Event) -> None:

@@ -41,6 +41,7 @@ async def _serve(settings: Settings) -> int:
         asyncio.create_task(parts.watches.run(), name="watches"),
         asyncio.create_task(parts.certificate.run(), name="certificate"),
         asyncio.create_task(parts.reach.run(), name="reach"),
+        asyncio.create_task(parts.noting.run(), name="noting"),
     ]
     serving = asyncio.create_task(web.serve(), name="server")
     try:
@@ -54,4 +55,5 @@ async def _serve(settings: Settings) -> int:
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
+        await parts.noting.close()
         await parts.api.close()

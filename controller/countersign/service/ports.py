@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from countersign.domain.answer import Answer
 from countersign.domain.document import JsonObject
 from countersign.domain.errors import CountersignError
+from countersign.domain.request import Request
 from countersign.domain.resources import AgentIdentity, Approval, ChangeRequest, Losses, Namespace, ProtectedEnvironment, Reviewer, Target
 from countersign.domain.snapshot import Snapshot
 
@@ -127,6 +129,11 @@ class Metrics(Protocol):
 
     def unrecorded(self) -> None:
         """A decision could not be recorded, and was refused for it."""
+
+
+class Witness(Protocol):
+    def decided(self, request: Request, answer: Answer) -> None:
+        """Hear of a decision that is recorded already. Quick, from memory, and it never raises."""
 
 
 class Parsers(Protocol):

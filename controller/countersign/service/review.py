@@ -36,7 +36,7 @@ from countersign.domain.statement import act_of
 from countersign.service.explain import with_context
 from countersign.service.judging import Judge, Judged, losses_seen, question
 from countersign.service.opening import Opening, required_signatures
-from countersign.service.ports import Clock, DecisionLog, LiveLook, Look, Metrics, Parsers, Question, State
+from countersign.service.ports import Clock, DecisionLog, LiveLook, Look, Metrics, Parsers, Question, State, Witness
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ _ATTEMPTS = 4  # looks in a row that each find what the one before had not asked
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """The ports that a review needs."""
+    """The ports that a review needs. `witness`: who else is told of what was decided."""
 
     state: State
     live: LiveLook
@@ -55,6 +55,7 @@ class Outside:
     log: DecisionLog
     metrics: Metrics
     parsers: Parsers
+    witness: Witness | None = None
 
 
 class Review:
@@ -80,6 +81,8 @@ class Review:
         seconds = self._outside.clock.monotonic() - started
         answer = self._recorded(request, answer, seconds)
         self._outside.metrics.decided(allowed=answer.allowed, reason=answer.reason.value, seconds=seconds)
+        if self._outside.witness is not None:
+            self._outside.witness.decided(request, answer)
         return answer
 
     async def _safely(self, request: Request, deadline: float) -> Answer:

@@ -29,6 +29,7 @@ FLOW_CONTROL: Final = "flowcontrol.apiserver.k8s.io/v1"
 OWNER: Final = "countersign-operator"  # the chart's ClusterRole whose deletion takes every guard with it
 WEBHOOK_SERVICE: Final = "countersign-webhook"
 CONFIGURATION: Final = "countersign"
+TRIAL: Final = "trial-"  # webhook entries by which nothing is held back: they may fail open
 OWN_KINDS: Final = ("agentidentities", "reviewers", "protectedenvironments")
 RECORDS: Final = ("changerequests", "approvals")
 NAMESPACES: Final = ("namespaces", "namespaces/status", "namespaces/finalize")  # each of the three can change a namespace's metadata

@@ -1,6 +1,6 @@
 """The webhook configuration: which requests are sent to the webhook at all (invariants 8 and 9).
 
-Every entry fails closed. Its rules name the kinds; its matchConditions, compiled from identities and environments, name the
+Every entry fails closed, but those (`trial-…`) that only environments in Audit mode make: they hold nobody. Its rules name the kinds; its matchConditions, compiled from identities and environments, name the
 requesters, so that nobody else's request leaves the API server. At least one condition that is false keeps a request away.
 """
 
@@ -11,11 +11,12 @@ from countersign.domain.classify import HARDENED
 from countersign.domain.names import GROUP, LABEL_PROTECTED
 from countersign.domain.profile import Profile
 from countersign.domain.request import GroupResource
-from countersign.domain.resources import ProtectedEnvironment, ProtectFrom
+from countersign.domain.resources import Mode, ProtectedEnvironment, ProtectFrom
 from countersign.wire.cel import FALSE, TRUE, covers, every, is_builtin, is_human, is_machine, literal, negated, some
 from countersign.wire.guards.objects import (
     NAMESPACES,
     OWN_KINDS,
+    TRIAL,
     Guard,
     Json,
     Rule,
@@ -49,18 +50,21 @@ def webhook_configuration(site: Site, shards: Sequence[Shard], environments: Seq
     return configuration(site, entries)
 
 
-def _entry(site: Site, name: str, rules: Sequence[Rule], conditions: Sequence[Json], *, protected: Sequence[str] = ()) -> Json:
+def _entry(
+    site: Site, name: str, rules: Sequence[Rule], conditions: Sequence[Json], *, protected: Sequence[str] = (), trial: bool = False
+) -> Json:
+    """`trial`: nothing of what it is asked about is held back by anybody, so without an answer it passes, and soon."""
     selector = {"matchExpressions": [{"key": LABEL_PROTECTED, "operator": "In", "values": list(protected)}]} if protected else {}
     return {
-        "name": f"{name}.{GROUP}",
+        "name": f"{TRIAL if trial else ''}{name}.{GROUP}",
         "clientConfig": client(site),
         "rules": [rule.body() for rule in rules],
-        "failurePolicy": "Fail",
+        "failurePolicy": "Ignore" if trial else "Fail",
         "matchPolicy": "Equivalent",
         "namespaceSelector": selector,
         "objectSelector": {},
         "sideEffects": "NoneOnDryRun",
-        "timeoutSeconds": 10,
+        "timeoutSeconds": 3 if trial else 10,
         "admissionReviewVersions": ["v1"],
         "matchConditions": list(conditions),
     }
@@ -116,9 +120,12 @@ def _people(site: Site, shards: Sequence[Shard], environments: Sequence[Protecte
         holding = [environment for environment in environments if environment.protect_from in held_by or environment.widens]
         if holding:
             whose = [condition("a-requester-held-back", who), *_not_agents(shards)]
+            narrowed = [*whose, condition("a-namespace-held-back", _held_namespace(holding))]
+            levels = [level.value for level in held_by]
+            trial = all(environment.mode is Mode.AUDIT for environment in holding)
             entries += [
-                _entry(site, name, _cluster_rules(holding), [*whose, condition("a-namespace-held-back", _held_namespace(holding))]),
-                _entry(site, f"{name}-inside", _inner_rules(holding), whose, protected=[level.value for level in held_by]),
+                _entry(site, name, _cluster_rules(holding), narrowed, trial=trial),
+                _entry(site, f"{name}-inside", _inner_rules(holding), whose, protected=levels, trial=trial),
             ]
     return entries
 

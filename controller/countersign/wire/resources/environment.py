@@ -42,6 +42,7 @@ from countersign.wire.resources.base import (
     rule,
 )
 from countersign.wire.resources.identity import SubjectItem
+from countersign.wire.resources.trial import TrialModel
 
 _USE_WITHIN: Final = timedelta(hours=1)
 _LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?)?$")]
@@ -235,6 +236,9 @@ class ProtectedEnvironmentStatus(Status):
     lockdown: Annotated[
         LockdownModel | None, Field(description=f"Only in the environment {DEFAULT_ENVIRONMENT!r}: the last one, lifted or not.")
     ] = None
+    would_hold: Annotated[TrialModel | None, Field(description="In Audit mode: who would have been held back in the last seven days.")] = (
+        None
+    )
 
 
 PROTECTED_ENVIRONMENT = Kind(
@@ -274,6 +278,12 @@ PROTECTED_ENVIRONMENT = Kind(
         Column("Registration", ".spec.registration", "Whether Reviewers may still register freely.", wide=True),
         Column(
             "Satisfiable", '.status.conditions[?(@.type=="Satisfiable")].status', "Whether enough people are registered who could sign."
+        ),
+        Column(
+            "Would-Hold",
+            ".status.wouldHold.requesters",
+            "In Audit mode: how many would have been held back in the last week.",
+            type="integer",
         ),
         Column("Age", ".metadata.creationTimestamp", "Since when.", type="date"),
     ),
