@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import certifi
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from countersign.adapters.upkeep import UpkeepMetrics
@@ -30,15 +31,24 @@ _ENVIRONMENT = {
 def families() -> dict[str, tuple[str, str, str]]:
     """Name → process, type, help; of our own metrics, not of the process itself."""
     found: dict[str, tuple[str, str, str]] = {}
+    for process, name, family in _shown():
+        both = f"{found[name][0]}, {process}" if name in found else process
+        found[name] = (both, family.type, family.documentation)
+    return dict(sorted(found.items()))
+
+
+def silent_at_first() -> set[str]:
+    """Counters that a new process does not show: their first rise is from nothing, which Prometheus' increase() does not see."""
+    return {name for _, name, family in _shown() if family.type == "counter" and not family.samples}
+
+
+def _shown() -> Iterator[tuple[str, str, Metric]]:
     for process, collectors in (("webhook", asyncio.run(_webhook())), ("operator", _collectors(UpkeepMetrics(version="0")))):
         for collector in collectors:
             for family in collector.collect():
                 name = f"{family.name}_total" if family.type == "counter" else family.name
                 if name.startswith("countersign_"):
-                    before = found.get(name)
-                    both = f"{before[0]}, {process}" if before else process
-                    found[name] = (both, family.type, family.documentation)
-    return dict(sorted(found.items()))
+                    yield process, name, family
 
 
 def table() -> str:

@@ -32,6 +32,13 @@ def test_an_alert_names_metrics_that_there_are(rule: dict[str, Any]) -> None:
 
 
 @_EACH_RULE
+def test_an_alert_sees_the_first_time(rule: dict[str, Any]) -> None:
+    """increase() needs a value before: where a new process shows none, the series itself is the news."""
+    rising = set(re.findall(r"increase\((\w+)\[", rule["expr"])) & metrics.silent_at_first()
+    assert not [name for name in rising if f"({name} unless {name} offset" not in rule["expr"]]
+
+
+@_EACH_RULE
 def test_an_alert_has_its_runbook(rule: dict[str, Any]) -> None:
     file, _, anchor = rule["annotations"]["runbook"].partition("#")
     assert file == "docs/operations.md"
