@@ -103,8 +103,8 @@ def test_3_the_page_on_upgrades_goes_through(own: Cluster) -> None:
 
 def attempts(cluster: Cluster) -> dict[str, subprocess.CompletedProcess[str]]:
     return {
-        "uninstall": _life.release(cluster, "rogue", "uninstall"),
-        "uninstall --no-hooks": _life.release(cluster, "rogue", "uninstall", "--no-hooks", "--keep-history"),
+        "uninstall": _life.release(cluster, "rogue", "uninstall", "--debug"),
+        "uninstall --no-hooks": _life.release(cluster, "rogue", "uninstall", "--debug", "--no-hooks", "--keep-history"),
         "rollback": _life.release(cluster, "rogue", "rollback", "1"),
         "upgrade": _life.release(cluster, "rogue", "upgrade", CHART, "--reuse-values", "--set", "default.mode=Audit"),
         "remove-records": subprocess.run(
@@ -151,7 +151,7 @@ def test_5_under_people_helm_is_told_no_about_default_and_finishes_the_second_ti
     own.new_human("dana@example.com", role="cluster-admin")
     wait_refused(lambda: own.api_as("dana").request("DELETE", DEFAULT, params={"dryRun": "All"}), "the deletion of default by a human")
     _life.stop_processes(own)
-    first = _life.release(own, "dana", "uninstall")
+    first = _life.release(own, "dana", "uninstall", "--debug")
     waiting.until(lambda: not guards(own.api), "the guards were to go", timeout=30)
     if first.returncode != 0:  # unless the garbage collector was quicker than Helm, which comes to `default` last
         assert 'failed calling webhook "own.kube-countersign.dev"' in first.stderr, first.stderr
