@@ -32,6 +32,8 @@ _AS_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1
 # What comes and goes by itself on every cluster.
 _RESTLESS = {"events", "events.events.k8s.io", "componentstatuses", "leases.coordination.k8s.io"}
 
+_NODES = {"nodes", "csinodes.storage.k8s.io"}
+
 # --- what lies in a cluster -------------------------------------------------------------------
 
 
@@ -61,8 +63,13 @@ class Inventory:
 
     @property
     def ours(self) -> set[str]:
-        """What is there by its name or kind because of Countersign. People's own objects that only bear a mark are not."""
-        return {each for each in self.objects if OURS in each.split()[0] or each.split()[1].partition("/")[2].startswith("countersign")}
+        """What is there by its name or kind because of Countersign. People's own objects that only bear a mark are not, nor kind's nodes."""
+        found = set()
+        for each in self.objects:
+            kind, name = each.split()
+            if OURS in kind or (name.partition("/")[2].startswith("countersign") and kind not in _NODES):
+                found.add(each)
+        return found
 
 
 def _collections(api: Api) -> Iterator[tuple[str, str]]:
