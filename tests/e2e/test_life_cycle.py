@@ -137,7 +137,7 @@ def test_4_an_agent_uninstalls_nothing_not_even_a_part(own: Cluster, profile: st
         if what.startswith("uninstall"):
             for policy in ("countersign-agents", "countersign-agents-inside"):
                 assert f"ValidatingAdmissionPolicy '{policy}'" in done.stderr, f"{what}: {done.stderr}"
-    assert Inventory.of(own.api).ours == standing
+    assert standing - Inventory.of(own.api).ours == set(), "the operator may still have been adding a profile's guards"
     assert number(own) == version
     if not alive:
         own.start_operator()
