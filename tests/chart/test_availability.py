@@ -139,7 +139,9 @@ def test_the_budget_goes_by_the_fewest_replicas(chart: Chart) -> None:
 
 
 def test_out_of_the_cluster_nothing_is_scaled(chart: Chart) -> None:
-    assert "HorizontalPodAutoscaler" not in {kind for kind, _ in chart.names({**OUT_OF_CLUSTER, **AUTOSCALED})}
+    assert "HorizontalPodAutoscaler" not in {kind for kind, _ in chart.names(OUT_OF_CLUSTER)}
+    with pytest.raises(Refused, match=r"webhook\.autoscaling\.enabled is about pods"):
+        chart.objects({**OUT_OF_CLUSTER, **AUTOSCALED})
 
 
 @pytest.mark.parametrize("process", PROCESSES)
