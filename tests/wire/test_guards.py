@@ -1,11 +1,12 @@
 """What the compiled guards say to a request, by a simulation of the API server's admission (tests/support/admission.py)."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
 from countersign.domain.names import GROUP, LABEL_PROTECTED
-from countersign.domain.resources import AgentIdentity, Meta, Subject, SubjectKind
+from countersign.domain.resources import AgentIdentity, Meta, Mode, Subject, SubjectKind
 from countersign.wire.guards import Guard, Site, guards
 from tests.support.admission import Ask, reached
 from tests.wire._cluster import (
@@ -205,6 +206,26 @@ class TestTheConfiguration:
             assert entry["name"].count(".") >= 2
             assert len(entry["matchConditions"]) <= 64
             assert all("resourceNames" not in rule for rule in entry["rules"])
+
+    def test_what_only_a_trial_asks_about_fails_open_and_soon(self) -> None:
+        trial = replace(GOLD, mode=Mode.AUDIT)
+        hooks = {
+            hook["name"].partition(".")[0]: hook for hook in configuration(guards(SITE, IDENTITIES, (DEFAULT, trial))).body["webhooks"]
+        }
+        tried = {name: hook for name, hook in hooks.items() if name.startswith("trial-")}
+        assert set(tried) == {"trial-people", "trial-people-inside", "trial-everyone", "trial-everyone-inside"}
+        assert {(hook["failurePolicy"], hook["timeoutSeconds"]) for hook in tried.values()} == {("Ignore", 3)}
+        assert {hook["failurePolicy"] for name, hook in hooks.items() if name not in tried} == {"Fail"}
+
+    def test_beside_an_environment_that_enforces_a_trial_fails_closed_with_it(self) -> None:
+        """One entry for both: asked twice, the same request would be counted twice."""
+        hooks = configuration(guards(SITE, IDENTITIES, (PAYMENTS, replace(GOLD, mode=Mode.AUDIT)))).body["webhooks"]
+        closed = {hook["name"].partition(".")[0] for hook in hooks if hook["failurePolicy"] == "Fail"}
+        assert {"people", "people-inside"} <= closed
+        assert [hook["name"].partition(".")[0] for hook in hooks if hook["failurePolicy"] == "Ignore"] == [
+            "trial-everyone",
+            "trial-everyone-inside",
+        ]
 
     def test_by_url_or_by_service(self) -> None:
         by_url = configuration().body["webhooks"][0]["clientConfig"]

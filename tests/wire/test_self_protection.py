@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from countersign.domain.names import GROUP
-from countersign.domain.resources import AgentIdentity, Meta, Subject, SubjectKind
+from countersign.domain.resources import AgentIdentity, Meta, Mode, ProtectFrom, Subject, SubjectKind
 from countersign.wire import static
 from countersign.wire.guards import Guard, Site, guards
 from countersign.wire.guards.jail import is_jailed, jail
+from countersign.wire.guards.objects import TRIALS
 from tests.support.admission import Ask, refusals
 from tests.support.objects import environment
 
@@ -51,6 +52,15 @@ def test_the_operator_writes_it_as_it_is() -> None:
 )
 def test_what_somebodys_policy_makes_of_its_write_is_refused_both_times(change: dict[str, Any]) -> None:
     assert len(by_operator(written(**change))) == 2, "the policy stands there under two names"
+
+
+def test_only_what_a_trial_asks_about_may_fail_open() -> None:
+    tried = guards(SITE, IDENTITIES, (environment(), environment("trial", ProtectFrom.EVERYONE, mode=Mode.AUDIT)))
+    [configuration] = [guard.body for guard in tried if guard.kind == "ValidatingWebhookConfiguration"]
+    open_ones = [hook["name"] for hook in configuration["webhooks"] if hook["failurePolicy"] == "Ignore"]
+    assert sorted(open_ones) == sorted(TRIALS)
+    assert by_operator({"metadata": {"name": "countersign"}, "webhooks": configuration["webhooks"]}) == []
+    assert len(by_operator(written(failurePolicy="Ignore", name="trial-agents-0.kube-countersign.dev"))) == 2
 
 
 @pytest.mark.parametrize("operation", ["CREATE", "UPDATE", "DELETE"])

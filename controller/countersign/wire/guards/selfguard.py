@@ -16,7 +16,7 @@ from countersign.wire.guards.objects import (
     CONFIGURATION,
     GARBAGE_COLLECTORS,
     OWNER,
-    TRIAL,
+    TRIALS,
     Guard,
     Rule,
     Site,
@@ -113,7 +113,7 @@ def _whole(site: Site) -> str:
         if site.webhook_url
         else f"hook.clientConfig.?service.namespace.orValue('') == {literal(site.namespace)}"
     )
-    tried = f"hook.name.startsWith({literal(TRIAL)})"
+    tried = f"hook.name in {literals(TRIALS)}"
     closed = some('hook.?failurePolicy.orValue("") == "Fail"', tried)
     everything = "hook.?objectSelector.matchLabels.orValue({}).size() == 0 && hook.?objectSelector.matchExpressions.orValue([]).size() == 0"
     return f"object.?webhooks.orValue([]).all(hook, {every(closed, everything, address)})"
