@@ -252,3 +252,26 @@ def test_hardware_keys_and_teams(story: Story) -> None:
     assert story.delete("shop").reason is Reason.PENDING
     assert story.sign(request, "dave", key=hardware).allowed
     assert story.delete("shop").allowed
+
+
+# ── trials ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_trial_hears_of_people_whom_it_alone_would_hold(story: Story) -> None:
+    story.environment("trial", protectFrom="People", mode="Audit")
+    assert story.delete(by=user("alice@example.com"), dry_run=True).allowed
+    assert story.main.witness.trial == []
+    answer = story.delete(by=user("alice@example.com"))
+    assert (answer.allowed, answer.reason) == (True, Reason.AUDIT)
+    [seen] = story.main.witness.trial
+    assert (seen.environments, seen.username, seen.kind, seen.operation) == (("trial",), "alice@example.com", "Human", "DELETE")
+    assert (seen.target.name, seen.target.uid) == ("payments", story.world.get("namespaces", "payments")["metadata"]["uid"])  # type: ignore[index]  # it is there
+    assert not story.delete().allowed, "the agent is held by default"
+    assert len(story.main.witness.trial) == 1
+
+
+def test_what_is_signed_for_is_no_trial(story: Story) -> None:
+    story.environment("trial", protectFrom="Everyone", mode="Audit")
+    approved(story)
+    assert story.delete().reason is Reason.APPROVED
+    assert story.main.witness.trial == []

@@ -10,6 +10,7 @@ from countersign.domain.answer import Answer
 from countersign.domain.limits import Bounds
 from countersign.domain.request import Operation, Request, UserInfo
 from countersign.domain.sshsig import APPROVE, REJECT
+from countersign.domain.trial import Sighting, sighting_of
 from countersign.service.judging import Judge, Terms
 from countersign.service.opening import Opening
 from countersign.service.review import Outside, Review
@@ -33,6 +34,18 @@ def at_once(steps: Coroutine[Any, Any, T]) -> T:
 
 
 @dataclass
+class RememberingWitness:
+    """`trial`: what it would tell of a trial."""
+
+    clock: WorldClock
+    trial: list[Sighting] = field(default_factory=list)
+
+    def decided(self, request: Request, answer: Answer) -> None:
+        if sighting := sighting_of(request, answer, self.clock.now()):
+            self.trial.append(sighting)
+
+
+@dataclass
 class Replica:
     world: World
     cool_off: timedelta = HOUR
@@ -45,6 +58,7 @@ class Replica:
     requests: WorldRequests = field(init=False)
     log: MemoryDecisionLog = field(init=False)
     metrics: CountingMetrics = field(init=False)
+    witness: RememberingWitness = field(init=False)
     review: Review = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,7 +67,8 @@ class Replica:
         self.requests = WorldRequests(self.world)
         self.log = MemoryDecisionLog(replica="a", clock=self.clock)
         parsers = WireParsers()
-        outside = Outside(self.state, self.live, self.clock, self.log, self.metrics, parsers)
+        self.witness = RememberingWitness(self.clock)
+        outside = Outside(self.state, self.live, self.clock, self.log, self.metrics, parsers, self.witness)
         judge = Judge(parsers, Terms(cool_off=self.cool_off, our_namespace="countersign"))
         self.review = Review(outside, judge, Opening(self.requests, ttl=self.ttl, bounds=Bounds(self.most), remember=MINUTE))
 
