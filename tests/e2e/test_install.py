@@ -17,11 +17,10 @@ import yaml
 from countersign.domain.names import cluster_name
 from countersign.domain.selftest import AGENT_ACCOUNT, NAME
 from tests.chart.rendering import Chart
-from tests.controlplane import chart, people, ports, waiting
+from tests.controlplane import chart, people, waiting
 from tests.controlplane.api import path
 from tests.controlplane.chart import NAMESPACE, RELEASE
 from tests.controlplane.cluster import Cluster
-from tests.controlplane.localbackend import LocalBackend, is_ready
 from tests.controlplane.paths import ROOT, Layout
 from tests.controlplane.progress import Progress
 from tests.e2e._faults import ADMIN, OURS, manifest
@@ -238,45 +237,3 @@ def test_93_installed_it_is_in_force_within_a_minute(own: Cluster) -> None:
     own.wait_in_force(60)
     print(f"\nfrom helm install to in force: {time.monotonic() - began:.1f} s")
     assert AGENT_ACCOUNT not in json.dumps(own.api.list(path("serviceaccounts", namespace=NAMESPACE))), "only while the test runs"
-
-
-def test_94_a_second_one_that_helm_did_not_see_changes_nothing_and_says_so(own: Cluster, tmp_path: Path) -> None:
-    """`helm template | kubectl apply` in another namespace: nothing was asked of the cluster."""
-    kinds = ("validatingwebhookconfigurations", "validatingadmissionpolicies")
-
-    def guards() -> dict[str, Any]:
-        return {f"{kind}/{obj['metadata']['name']}": obj["metadata"]["uid"] for kind in kinds for obj in own.api.list(path(kind))}
-
-    before = guards()
-    own.api.create(path("namespaces"), {"metadata": {"name": "second"}})
-    rendered = helm(own, "template", RELEASE, chart.CHART, "--no-hooks", namespace="second", values=without_a_name(own)).stdout
-    applied = own.kubectl("admin", "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=rendered)
-    assert applied.returncode == 0, applied.stderr
-    secret = path("secrets", "countersign-webhook-tls", namespace="second")
-    port, log, token = ports.choose(1)[0], tmp_path / "log", tmp_path / "token"
-    token.write_text(people.token(own.api, "second", "countersign-operator"))
-    backend = own._backend
-    assert isinstance(backend, LocalBackend)
-    environment = backend.environment("operator", port) | {"COUNTERSIGN_NAMESPACE": "second", "COUNTERSIGN_TOKEN_FILE": str(token)}
-    # As in pods, where no URL is given.
-    del environment["COUNTERSIGN_WEBHOOK_URL"]
-    with log.open("w") as stream:
-        second = subprocess.Popen(
-            [sys.executable, "-m", "countersign", "operator"], cwd=ROOT, env=environment, stdout=stream, stderr=stream
-        )
-        try:
-            waiting.until(
-                lambda: "holding the lease" in log.read_text(), "it was to lead in its namespace", timeout=60, explain=log.read_text
-            )
-            # It makes its certificate, and goes on to the guards.
-            waiting.until(lambda: own.api.exists(secret), "it was to begin its work", timeout=60, explain=log.read_text)
-            time.sleep(5)
-            assert not is_ready(f"http://127.0.0.1:{port}")
-        finally:
-            second.terminate()
-            second.wait(30)
-    assert guards() == before
-    own.api.delete(path("namespaces", "second"))
-    # Applied again, the first one has its rights back.
-    chart.install(own.paths, own.paths.bin / "helm", {**without_a_name(own), **chart.ROOMY})
-    own.wait_in_force(60)

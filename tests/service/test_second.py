@@ -35,6 +35,6 @@ async def test_without_a_configuration_it_is_the_first() -> None:
 
 def test_the_sentence_names_both_and_the_remedy() -> None:
     said = sentence("first", "second")
-    assert "The namespace first has a Countersign" in said
-    assert "in second, is a second" in said
-    assert "Take this one away" in said
+    assert "The Countersign of the namespace first guards this cluster" in said
+    assert "this one, in second, takes over" in said
+    assert "take the other away" in said

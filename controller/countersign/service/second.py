@@ -1,7 +1,7 @@
 """Whether another Countersign guards this cluster: applied beside the first one, where Helm could not ask for it.
 
-Only told, and nobody stands aside for it: whoever can point our webhook configuration at another namespace would else be rid of the operator. While the first
-one's guards stand, they refuse what the second one writes.
+Both share their cluster-wide roles and bindings, so whichever was applied last has the rights, and takes the guards over. Only told, and nobody stands aside for
+it: whoever can point our webhook configuration at another namespace would else be rid of the operator.
 """
 
 from typing import Final
@@ -25,7 +25,6 @@ async def another_ones_namespace(api: Api, namespace: str) -> str:
 
 def sentence(other: str, namespace: str) -> str:
     return (
-        f"The namespace {other} has a Countersign that guards this cluster; this one, in {namespace}, is a second, and a cluster takes one. "
-        f"Take this one away, and apply the one in {other} again, since both share their ClusterRoleBindings. If that one is gone for good: "
-        "delete the ClusterRole countersign-operator, with which its guards go, and apply this one again."
+        f"The Countersign of the namespace {other} guards this cluster, and this one, in {namespace}, takes over: they share their cluster-wide "
+        "roles and bindings, of which the one applied last has the rights. A cluster takes one: take the other away, then apply the one that is to stay again."
     )
