@@ -246,6 +246,16 @@ async def test_what_is_lost_or_garbled_heals_without_a_failed_request(world: Wor
     assert world.api.writes() == written, "healed for good"
 
 
+async def test_a_lost_certificate_does_not_come_back(world: World) -> None:
+    """Its key may have been stolen: whoever deletes the Secret gets another."""
+    operator = world.operator()
+    replica = await settled(world, operator)
+    before = world.part("tls.key")
+    lose_served(world)
+    assert await pass_time(world, operator, [replica], 10) == []
+    assert world.part("tls.key") != before
+
+
 async def test_a_stolen_authority_is_out_of_the_bundle_by_two_commands(world: World) -> None:
     """docs/certificates.md: delete its Secret; once the new certificate is served, take the old authorities out."""
     operator = world.operator()

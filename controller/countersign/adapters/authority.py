@@ -116,6 +116,7 @@ class OwnAuthority:
         """What is served, where that is as it should be; else a new one, the same each time until it is served."""
         present = _read(served, "tls")
         if present is not None and self._is_good(present.certificate, authority, now):
+            self._prepared = None  # served by now; where it is lost or stolen another takes its place
             return Pair(present.certificate_pem, present.key_pem)  # in our own hand, whatever else was put there
         prepared = self._prepared
         if prepared is None or prepared[0] != authority.certificate or not self._is_good(prepared[1].certificate, authority, now):
