@@ -245,6 +245,30 @@ class TestAgents:
                 == []
             )
 
+    def test_finalize_no_namespace(self) -> None:
+        old, new = thing("team", {"finalizers": ["kubernetes"]}), thing("team", {"finalizers": []})
+        [said] = refusals(ALL, Ask(KIRO, "UPDATE", "namespaces/finalize", object=new, old=old))
+        assert "do not finalize namespaces" in said
+        assert refusals(ALL, Ask(NAMESPACE_CONTROLLER, "UPDATE", "namespaces/finalize", object=new, old=old)) == []
+        assert refusals(ALL, Ask(ALICE, "UPDATE", "namespaces/finalize", object=new, old=old)) == []
+        assert refusals(ALL, Ask(KIRO, "UPDATE", "namespaces", object=new, old=old)) == []
+
+    @pytest.mark.parametrize(
+        ("group", "resource"),
+        [("", "namespaces"), ("", "persistentvolumes"), ("", "persistentvolumeclaims"), (CRDS, "customresourcedefinitions")],
+    )
+    def test_take_no_finalizers(self, group: str, resource: str) -> None:
+        held = {names: thing(finalizers=list(names)) if names else thing() for names in ((), ("a",), ("a", "b"))}
+
+        def said(user: str, before: tuple[str, ...], after: tuple[str, ...]) -> list[str]:
+            return refusals(ALL, Ask(user, "UPDATE", resource, object=held[after], old=held[before], group=group))
+
+        for before, after in ((("a",), ()), (("a", "b"), ("a",)), (("a", "b"), ())):
+            assert "take no finalizers" in said(KIRO, before, after)[0]
+            assert said(ALICE, before, after) == []
+        for before, after in (((), ("a",)), (("a",), ("a", "b")), (("a",), ("a",))):
+            assert said(KIRO, before, after) == []
+
     def test_put_no_server_in_the_place_of_an_api(self) -> None:
         group = "apiregistration.k8s.io"
         assert refusals(ALL, Ask(KIRO, "CREATE", "apiservices", object=thing("v1beta1.metrics.k8s.io"), group=group))
