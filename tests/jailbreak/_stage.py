@@ -139,12 +139,13 @@ class Stage:
         self.admin.create(path("persistentvolumeclaims", namespace=namespace), {"metadata": {"name": name}, "spec": spec})
         return path("persistentvolumeclaims", name, namespace=namespace)
 
-    def volume(self, *, name: str = "", policy: str = "Retain") -> str:
-        """A PersistentVolume with no disk behind it. Returns its path."""
+    def volume(self, *, name: str = "", policy: str = "Retain", remote: bool = False) -> str:
+        """A PersistentVolume with no disk behind it; `remote`: it is no folder of a node, which agents may not write in `hardened`. Returns its path."""
+        disk = {"csi": {"driver": "disk.example.com", "volumeHandle": "nobodys-disk"}} if remote else {"hostPath": {"path": "/nonexistent"}}
         spec = {
             "capacity": {"storage": "1Mi"},
             "accessModes": ["ReadWriteOnce"],
-            "hostPath": {"path": "/nonexistent"},
+            **disk,
             "storageClassName": "none",
             "persistentVolumeReclaimPolicy": policy,
         }
