@@ -436,13 +436,14 @@ def guards(api: Api) -> set[str]:
 
 
 def left_behind(api: Api) -> set[str]:
-    """What the operator has made: the guards, its Lease, the webhook's certificate."""
+    """What the two processes have made: the guards, the Lease, the webhook's certificate, notes and the list of heads."""
     own = {
         path("leases", "countersign-operator", namespace=chart.NAMESPACE),
         path("secrets", "countersign-webhook-tls", namespace=chart.NAMESPACE),
         path("secrets", "countersign-webhook-ca", namespace=chart.NAMESPACE),
     }
-    return guards(api) | {url for url in own if api.exists(url)}
+    notes = api.list(path("configmaps", namespace=chart.NAMESPACE), labelSelector=f"{OURS}/note")
+    return guards(api) | {url for url in own if api.exists(url)} | set_of(notes)
 
 
 def reinstall(cluster: Cluster) -> None:
