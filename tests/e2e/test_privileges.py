@@ -200,7 +200,7 @@ def test_calls_with_the_webhooks_token(cluster: Cluster, webhook: str) -> None:
     [approval] = approvals_of(cluster.api, request)
     url, signed = path("changerequests", request), path("approvals", approval["metadata"]["name"])
     api = cluster.api_as(webhook)
-    for reading in (url, signed, path("reviewers"), path("secrets", "countersign-webhook-tls", namespace=NAMESPACE)):
+    for reading in (url, path("approvals"), path("reviewers"), path("secrets", "countersign-webhook-tls", namespace=NAMESPACE)):
         assert api.get(reading)
     refused = {
         "deletes a change request": api.request("DELETE", url),
