@@ -81,8 +81,7 @@ class Review:
         seconds = self._outside.clock.monotonic() - started
         answer = self._recorded(request, answer, seconds)
         self._outside.metrics.decided(allowed=answer.allowed, reason=answer.reason.value, seconds=seconds)
-        if self._outside.witness is not None:
-            self._outside.witness.decided(request, answer)
+        self._witnessed(request, answer)
         return answer
 
     async def _safely(self, request: Request, deadline: float) -> Answer:
@@ -115,6 +114,14 @@ class Review:
             self._outside.metrics.unrecorded()
             return self._told(request, refusal.unable("the decision could not be recorded."))
         return answer
+
+    def _witnessed(self, request: Request, answer: Answer) -> None:
+        if self._outside.witness is None:
+            return
+        try:
+            self._outside.witness.decided(request, answer)
+        except Exception:  # noqa: BLE001  # the decision is made and recorded: a trial that misses it is the lesser harm
+            _log.exception("review %s could not be taken down for a trial", request.uid)
 
     async def _answer(self, request: Request, deadline: float) -> Answer:
         snapshot = self._outside.state.snapshot()
