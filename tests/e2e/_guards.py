@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httpx
 
+from tests.controlplane import waiting
 from tests.controlplane.api import Answer, path
 from tests.controlplane.cluster import Cluster
 from tests.e2e._faults import (
@@ -25,6 +26,19 @@ def refused(answer: Answer, *words: str) -> None:
     assert "ValidatingAdmissionPolicy 'countersign-" in message(answer), message(answer)
     for word in words:
         assert word in message(answer), message(answer)
+
+
+def at_rest(cluster: Cluster, url: str) -> Json:
+    """A guard, once the operator has written nothing to it for a second: an environment of the test before may just have gone."""
+    seen: Json = {}
+
+    def still() -> bool:
+        nonlocal seen
+        before, seen = seen, cluster.api.get(url)
+        return before == seen
+
+    waiting.until(still, f"nobody was to write {url}", timeout=30, pause=1.0)
+    return seen
 
 
 def label_of(obj: Json) -> str | None:

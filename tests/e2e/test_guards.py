@@ -26,7 +26,7 @@ from tests.e2e._faults import (
     until,
     wait_refused,
 )
-from tests.e2e._guards import ROLE, label_of, make_owner, make_workshop, refused
+from tests.e2e._guards import ROLE, at_rest, label_of, make_owner, make_workshop, refused
 
 CONFIGURATION = path("validatingwebhookconfigurations", "countersign")
 KINDS = ("agentidentities", "reviewers", "protectedenvironments", "changerequests", "approvals")
@@ -50,7 +50,7 @@ def owner(cluster: Cluster) -> Json:
 
 @pytest.mark.parametrize("user", ["rogue", "alice", "admin"])
 def test_our_webhook_configuration_is_the_operators_alone(cluster: Cluster, user: str) -> None:
-    before = cluster.api.get(CONFIGURATION)
+    before = at_rest(cluster, CONFIGURATION)
     weaker = [{**webhook, "failurePolicy": "Ignore"} for webhook in before["webhooks"]]
     collection = path("validatingwebhookconfigurations")
     for answer in (

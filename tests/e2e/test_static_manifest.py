@@ -18,6 +18,7 @@ from tests.controlplane.cluster import Cluster
 from tests.controlplane.paths import ROOT
 from tests.e2e import _faults
 from tests.e2e._faults import Json, delete_namespace, helm, left_behind, local, manifest, message, reinstall, uninstall, unique, until
+from tests.e2e._guards import at_rest
 
 pytestmark = pytest.mark.local_only(reason="files and flags of the API server itself")
 
@@ -86,7 +87,7 @@ def static(cluster: Cluster) -> Iterator[None]:
 @pytest.mark.parametrize("user", EVERYBODY)
 def test_nobody_changes_or_deletes_a_guard(cluster: Cluster, static: None, what: str, user: str) -> None:
     api, url = cluster.api_as(user), OURS[what]
-    before = cluster.api.get(url)
+    before = at_rest(cluster, url)
     weaker: Json = {"webhooks": []} if what == "the webhooks" else {"metadata": {"labels": {"a": "b"}}}
     attempts = [
         api.request("PATCH", url, weaker, None, "application/merge-patch+json"),
