@@ -181,7 +181,7 @@ def test_a_brought_certificate_is_served_and_a_bad_one_is_not(cluster: Cluster) 
         assert condition(cluster)["status"] == "True"
         assert f"Put the next one into the Secret {NAMESPACE}/{OURS} before." in condition(cluster)["message"]
     cluster.api.delete(BROUGHT)
-    until(lambda: part(cluster, "tls.crt") != next_one.certificate_pem, "the operator was to make its own again", timeout=TAKES)
+    wait_served(cluster, "the operator was to make its own again", other_than=next_one.certificate_pem)
 
 
 def test_the_former_layout_is_taken_over_while_agents_ask(cluster: Cluster) -> None:
