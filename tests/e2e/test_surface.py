@@ -52,6 +52,8 @@ def pod(name: str) -> Json:
 
 def lives_of(cluster: Cluster, user: str, namespace: str) -> None:
     """What anybody does all day: applications, settings and pods come, change and go."""
+    account = path("serviceaccounts", "default", namespace=namespace)
+    until(lambda: cluster.api.exists(account), "the namespace was to have its default account, for pods")
     api = cluster.api_as(user)
     deployments = DEPLOYMENTS.format(namespace)
     configs, pods = path("configmaps", namespace=namespace), path("pods", namespace=namespace)
