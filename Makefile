@@ -13,8 +13,11 @@ STAMP := $(VENV)/.installed
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
 # As many processes as cores; PYTEST_ARGS='-n 0' for one that a debugger can stop in.
 UNIT := $(PY) -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
-# Those joined by + run two at a time: they mostly wait, each for a control plane of its own. Two kind clusters would be too much for two cores.
-STAGES := lint types imports unit fuzz $(if $(filter kind,$(CLUSTER)),e2e jailbreak,e2e-1+e2e-2+jailbreak)
+# The end-to-end suites' shares: with the attacks they are two rounds of three lanes, all of about the same length.
+SHARES := e2e-1 e2e-2 e2e-3 e2e-4 e2e-5
+EMPTY :=
+# Those joined by + run three at a time: they mostly wait, each for a control plane of its own. Two kind clusters would be too much for two cores.
+STAGES := lint types imports unit fuzz $(if $(filter kind,$(CLUSTER)),e2e jailbreak,$(subst $(EMPTY) $(EMPTY),+,$(SHARES) jailbreak))
 # Seconds, for all targets together; `make test` fuzzes for TEST_SECONDS.
 SECONDS ?= 60
 TEST_SECONDS := 20
@@ -23,7 +26,7 @@ ON_A_CLUSTER := tests/e2e tests/jailbreak tests/docs/test_commands.py
 CRDS := charts/countersign/crds
 STATIC := charts/countersign/files/static-manifest.yaml
 
-.PHONY: help venv generate schemas lint format types imports unit fuzz e2e e2e-1 e2e-2 jailbreak conformance chaos test up down logs demo bench
+.PHONY: help venv generate schemas lint format types imports unit fuzz e2e $(SHARES) jailbreak conformance chaos test up down logs demo bench
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,9 +86,9 @@ fuzz: venv ## Chance against the core and the readers; SECONDS=60 for all of the
 e2e: venv ## The main job and its edges, on a real cluster
 	COUNTERSIGN_STATE=.cluster-e2e $(PYTEST) $(filter-out tests/jailbreak,$(ON_A_CLUSTER))
 
-# Half of it, on a cluster of its own.
-e2e-1 e2e-2: e2e-%: venv
-	COUNTERSIGN_STATE=.cluster-e2e-$* E2E_SHARE=$*/2 $(PYTEST) $(filter-out tests/jailbreak,$(ON_A_CLUSTER))
+# A share of it, on a cluster of its own.
+$(SHARES): e2e-%: venv
+	COUNTERSIGN_STATE=.cluster-e2e-$* E2E_SHARE=$*/$(words $(SHARES)) $(PYTEST) $(filter-out tests/jailbreak,$(ON_A_CLUSTER))
 
 # KUBECONFIG is passed on under another name: no other suite may ever touch the cluster that it names.
 jailbreak: venv ## Each attack with and without its guard; KUBECONFIG=FILE: against your own cluster

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-LANES: Final = 2
+LANES: Final = 3
 TIME_TO_CLEAR_UP: Final = 60.0
 LOGS: Final = ROOT / "build" / "stages"
 
