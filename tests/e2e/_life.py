@@ -71,6 +71,11 @@ class Inventory:
                 found.add(each)
         return found
 
+    @property
+    def lasting(self) -> set[str]:
+        """Ours, without the webhook's notes, which come and go."""
+        return {each for each in self.ours if "/countersign-note-" not in each}
+
 
 def _collections(api: Api) -> Iterator[tuple[str, str]]:
     groups = {group["name"]: f"/apis/{group['preferredVersion']['groupVersion']}" for group in api.get("/apis")["groups"]}

@@ -148,7 +148,7 @@ def test_it_does_nothing_while_countersign_is_installed(own: Cluster) -> None:
     done = remove_rest(own)
     assert done.returncode != 0
     assert "helm uninstall" in done.stderr
-    assert Inventory.of(own.api).ours == standing.ours
+    assert Inventory.of(own.api).lasting == standing.lasting
 
 
 def test_the_page_on_uninstalling_goes_through(own: Cluster, before: Inventory) -> None:

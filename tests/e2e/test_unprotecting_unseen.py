@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -176,7 +177,12 @@ def test_what_stays_is_not_told_of(cluster: Cluster, team: str, victim: str) -> 
 
 def wait_seen(cluster: Cluster, url: str) -> None:
     """The operator compares two looks: what is weakened before its first one, it never saw otherwise."""
-    until(lambda: bool(cluster.api.get(url).get("status", {}).get("conditions")), f"the operator was to see {url}")
+
+    def in_force() -> bool:
+        return any(each["type"] == "InForce" for each in cluster.api.get(url).get("status", {}).get("conditions", []))
+
+    until(in_force, f"the operator was to see {url}")
+    time.sleep(3)  # what it saw it compares at the end of the round that wrote this
 
 
 def fingerprint(line: str) -> str:
