@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from tests.controlplane import binaries, chart, kubeconfig, people, ports, processes, source, state, waiting
-from tests.controlplane.api import Api
+from tests.controlplane.api import Api, path
 from tests.controlplane.chart import NAMESPACE, Process
 from tests.controlplane.errors import last_lines_of
 from tests.controlplane.files import link, write
@@ -46,6 +46,7 @@ class LocalBackend:
         self._state = known
         self._tools = tools
         self.plane = LocalPlane(layout, known.ports, tools)
+        self._operator_ran = False
 
     @classmethod
     def prepare(cls, layout: Layout, known: state.State | None, progress: Progress) -> LocalBackend:
@@ -98,6 +99,7 @@ class LocalBackend:
         self.start_api_server()
 
     def stop_api_server(self) -> None:
+        self._operator_ran = processes.is_alive(self._layout.run / "operator")
         self.plane.stop("kube-apiserver")
 
     def start_api_server(self) -> None:
@@ -105,6 +107,25 @@ class LocalBackend:
         self.plane.wait_ready()
         # It ends by itself where it misses the API server while it starts.
         self.plane.start("kube-controller-manager")
+        if self._operator_ran:
+            self._revive_operator()
+
+    def _revive_operator(self) -> None:
+        """As a kubelet would: it ends where it could not renew its Lease for ten seconds, as all that elect a leader do."""
+        record = self._layout.run / "operator"
+        with Api(kubeconfig.load(self._layout.kubeconfig)) as admin:
+
+            def renewed() -> str:
+                lease = admin.request("GET", path("leases", "countersign-operator", namespace=NAMESPACE))
+                return str(lease.body.get("spec", {}).get("renewTime", ""))
+
+            before = renewed()
+            waiting.until(
+                lambda: not processes.is_alive(record) or renewed() not in ("", before),
+                "the operator was to renew its Lease, or to end",
+                timeout=PROCESS_READY_WITHIN,
+            )
+        self.start("operator", {})
 
     def tear_down(self, progress: Progress) -> None:
         """Stops whatever is recorded, in the order in which nobody misses anybody."""
