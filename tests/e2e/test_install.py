@@ -26,7 +26,7 @@ from tests.controlplane.progress import Progress
 from tests.e2e._faults import ADMIN, OURS, manifest
 
 pytestmark = pytest.mark.local_only(
-    reason="installs on a control plane of its own, which has no pods; tests/e2e/test_install_kind.py has some"
+    reason="installs on a control plane of its own, which has no pods; tests/e2e/test_install_pods.py has some"
 )
 CONFIGURATION = path("validatingwebhookconfigurations", "countersign")
 TRACES = ("serviceaccounts", "secrets", "configmaps", "leases", "services")
