@@ -13,6 +13,7 @@ from countersign.domain.profile import Profile
 from countersign.domain.resources import ProtectFrom
 from countersign.domain.tampering import Repair
 from countersign.service.ports import ApiError
+from countersign.wire.guards.exact import NOT_AS_WRITTEN
 from tests.support.api import MemoryApi
 from tests.support.objects import environment, identity
 from tests.support.operator import HandClock
@@ -48,13 +49,14 @@ class Defaulting(MemoryApi):
 
 
 class World:
-    def __init__(self, *, mutating: bool = True) -> None:
+    def __init__(self, *, mutating: bool = True, pause: float = 0.0) -> None:
         served = [{"name": name} for name in (COLLECTIONS if mutating else COLLECTIONS[:3])]
         self.api = Defaulting((API, {"resources": served}), (ROLE, {"metadata": {"uid": "role"}}))
         self.api.collections |= {f"{API}/{name}" for name in COLLECTIONS} | {f"{FLOWS}/flowschemas", f"{FLOWS}/prioritylevelconfigurations"}
         self.clock = HandClock()
         self.told: list[tuple[str, str]] = []
         self.repairs: list[Repair] = []
+        self.pause = pause
         self.keeper = self.new_keeper()
 
     def new_keeper(self, profile: Profile = Profile.STANDARD) -> GuardKeeper:
@@ -63,7 +65,13 @@ class World:
             self.told.append((repair.name, repair.what.value))
 
         return GuardKeeper(
-            self.api, self.clock, namespace="countersign", webhook_url="https://127.0.0.1:1/validate", told=told, profile=profile
+            self.api,
+            self.clock,
+            namespace="countersign",
+            webhook_url="https://127.0.0.1:1/validate",
+            told=told,
+            profile=profile,
+            pause=self.pause,
         )
 
     async def keep(self, *names: str, bundle: bytes = b"PEM", **options: Any) -> tuple[str, ...]:
@@ -107,7 +115,8 @@ class TestPuttingInForce:
 
     async def test_only_what_is_new_is_written(self, world: World) -> None:
         await world.keep(bundle=b"ANOTHER")
-        assert world.api.writes() == [("PUT", CONFIGURATION)]
+        written = [("PUT", f"{POLICIES}/countersign-guards"), ("PUT", f"{POLICIES}/countersign-guards-2"), ("PUT", CONFIGURATION)]
+        assert world.api.writes() == written, "the guards of the guards first: they demand it to the letter"
 
     async def test_a_new_agent_is_in_every_guard_that_names_agents(self, world: World) -> None:
         await world.keep("kiro", "kira")
@@ -119,6 +128,8 @@ class TestPuttingInForce:
             "countersign-agents-inside",
             "countersign-agents-scaling",
             "countersign-agents-volumes",
+            "countersign-guards",
+            "countersign-guards-2",
             "countersign-label",
             "countersign-laundering",
             "countersign-shadows",
@@ -324,6 +335,74 @@ class TestRewriting:
         assert len(world.repairs) == 1
 
 
+class Refusing(Defaulting):
+    """The guards in force let no webhook configuration through, as often as `times` says."""
+
+    times = 0
+
+    def _called(self, verb: str, path: str) -> None:
+        if verb in ("POST", "PUT") and "validatingwebhookconfigurations" in path and self.times:
+            self.times -= 1
+            raise ApiError(403, f"ValidatingAdmissionPolicy 'countersign-guards' denied request: {NOT_AS_WRITTEN}")
+        super()._called(verb, path)
+
+
+def refusing(times: int) -> World:
+    world = World(pause=0.001)
+    world.api.__class__ = Refusing
+    world.api.times = times  # type: ignore[attr-defined]
+    return world
+
+
+class TestUntilTheGuardsAreTakenUp:
+    async def test_it_is_written_again_until_they_let_it_through(self) -> None:
+        world = refusing(19)
+        await world.keep()
+        assert CONFIGURATION in world.api.objects
+        assert world.told == []
+
+    async def test_that_they_do_not_is_an_error_which_says_why(self) -> None:
+        world = refusing(20)
+        with pytest.raises(ApiError, match="a mutating policy or webhook makes it otherwise: remove that"):
+            await world.keep()
+        assert f"{POLICIES}/countersign-records" in world.api.objects, "it keeps no other back"
+        assert world.told == [], "a slow API server is no attack"
+        await world.keep()
+        assert CONFIGURATION in world.api.objects
+
+    async def test_for_more_than_a_minute_it_is_told_as_an_attack(self) -> None:
+        world = refusing(1000)
+        for _ in range(3):
+            with pytest.raises(ApiError):
+                await world.keep()
+            world.clock.forward(timedelta(seconds=30))
+        assert world.told == [("countersign", "rewritten")]
+
+    async def test_what_was_let_through_meanwhile_starts_the_minute_anew(self) -> None:
+        world = refusing(20)
+        with pytest.raises(ApiError):
+            await world.keep()
+        await world.keep()
+        world.clock.forward(timedelta(seconds=90))
+        world.api.times = 20  # type: ignore[attr-defined]
+        with pytest.raises(ApiError):
+            await world.keep("kiro", "another")
+        assert world.told == []
+
+    async def test_another_refusal_is_not_waited_for(self) -> None:
+        world = World(pause=60)
+        world.api.__class__ = Forbidding
+        with pytest.raises(ApiError, match="cannot create"):
+            await world.keep()
+
+
+class Forbidding(Defaulting):
+    def _called(self, verb: str, path: str) -> None:
+        if verb in ("POST", "DELETE"):
+            raise ApiError(403, f"cannot {'create' if verb == 'POST' else 'delete'} {path}")
+        super()._called(verb, path)
+
+
 class TestInspecting:
     """What a watch has missed, such as what was deleted while it started over."""
 
@@ -338,6 +417,16 @@ class TestInspecting:
         assert f"{POLICIES}/countersign-guards" in world.api.objects
         assert world.api.objects[CONFIGURATION]["webhooks"] == whole["webhooks"]
         assert sorted(world.told) == [("countersign", "changed"), ("countersign-guards", "deleted")]
+
+    async def test_a_guard_of_another_release_that_may_not_be_deleted_keeps_nothing_back(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        owned = copy.deepcopy(world.api.objects[f"{POLICIES}/countersign-guards"]["metadata"])
+        world.api.objects[f"{POLICIES}/countersign-later"] = {"metadata": {**owned, "name": "countersign-later"}, "spec": {}}
+        world.api.__class__ = Forbidding
+        world.clock.forward(timedelta(seconds=30))
+        assert await world.keep() == ()
+        assert "countersign-later is a guard of another release" in caplog.text
 
     async def test_what_is_right_is_left_alone(self, world: World) -> None:
         world.clock.forward(timedelta(seconds=30))

@@ -7,7 +7,7 @@ import pytest
 
 from countersign.domain.names import ANNOTATION_CREATED_BY, ANNOTATION_REASON, GROUP, LABEL_AGENT, LABEL_PROTECTED
 from countersign.wire.guards import Site, guards
-from tests.support.admission import Ask, refusals
+from tests.support.admission import Ask, as_served, refusals
 from tests.wire._cluster import (
     ADMIN,
     ALICE,
@@ -282,7 +282,7 @@ class TestGuardsGuardEachOther:
     @pytest.mark.parametrize("user", [ALICE, ADMIN, KIRO, ROGUE, WEBHOOK, NAMESPACE_CONTROLLER])
     @pytest.mark.parametrize("operation", ["CREATE", "UPDATE", "DELETE"])
     def test_the_webhook_configuration_is_the_operators(self, user: str, operation: str) -> None:
-        tree = thing("countersign")
+        tree = as_served(ALL)
         new, old = (None if operation == "DELETE" else tree), (None if operation == "CREATE" else tree)
         ask = Ask(user, operation, "validatingwebhookconfigurations", object=new, old=old, group=POLICIES)
         assert refusals(ALL, ask)
@@ -308,6 +308,15 @@ class TestGuardsGuardEachOther:
         assert refusals(ALL, Ask(OPERATOR, operation, "customresourcedefinitions", object=new, old=tree, group=CRDS)) == []
         others = thing("things.example.com")
         assert refusals(ALL, Ask(ALICE, operation, "customresourcedefinitions", object=new and others, old=others, group=CRDS)) == []
+
+    @pytest.mark.parametrize("operation", ["CREATE", "UPDATE"])
+    def test_nobody_is_asked_to_convert_them(self, operation: str) -> None:
+        def asked(spec: dict[str, Any]) -> list[str]:
+            tree = thing(f"reviewers.{GROUP}", spec)
+            return refusals(ALL, Ask(OPERATOR, operation, "customresourcedefinitions", object=tree, old=tree, group=CRDS))
+
+        assert asked({"conversion": {"strategy": "None"}}) == []
+        assert "no conversion webhook" in asked({"conversion": {"strategy": "Webhook", "webhook": {}}})[0]
 
     def test_their_status_is_the_api_servers_without_owners(self) -> None:
         old, new = thing(f"approvals.{GROUP}"), thing(f"approvals.{GROUP}", ownerReferences=[OWNER])

@@ -1,5 +1,7 @@
 """What guards our guards: the webhook configuration's shape, what agents put before us, the jail, the static manifest."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,9 @@ from countersign.domain.names import GROUP
 from countersign.domain.resources import AgentIdentity, Meta, Mode, ProtectFrom, Subject, SubjectKind
 from countersign.wire import static
 from countersign.wire.guards import Guard, Site, guards
+from countersign.wire.guards.exact import NOT_AS_WRITTEN
 from countersign.wire.guards.jail import is_jailed, jail
-from countersign.wire.guards.objects import TRIALS
-from tests.support.admission import Ask, refusals
+from tests.support.admission import Ask, as_served, refusals
 from tests.support.objects import environment
 
 ADMISSION, FLOWS = "admissionregistration.k8s.io", "flowcontrol.apiserver.k8s.io"
@@ -20,24 +22,33 @@ KIRO, ALICE = "system:serviceaccount:agents:kiro", "alice@example.com"
 OPERATOR = "system:serviceaccount:countersign:countersign-operator"
 COLLECTOR = "system:serviceaccount:kube-system:generic-garbage-collector"
 SITE = Site("uid", "countersign", "", b"PEM", mutating=True, jail=True)
+
+
+def _agent(index: int) -> AgentIdentity:
+    return AgentIdentity(Meta(f"kiro-{index}"), (Subject(SubjectKind.SERVICE_ACCOUNT, f"kiro-{index}", "agents"),), ("alice",))
+
+
 IDENTITIES = (AgentIdentity(Meta("kiro"), (Subject(SubjectKind.SERVICE_ACCOUNT, "kiro", "agents"),), ("alice",)),)
 ALL = guards(SITE, IDENTITIES, (environment(),))
 
 
 def written(**change: Any) -> dict[str, Any]:
-    """Our own webhook configuration as the operator writes it, with something made otherwise in its first entry."""
-    configuration = next(guard for guard in ALL if guard.kind == "ValidatingWebhookConfiguration").body
-    first, *others = configuration["webhooks"]
-    return {"metadata": {"name": "countersign"}, "webhooks": [{**first, **change}, *others]}
+    """As the operator writes it, with something made otherwise in its first entry."""
+    tree = as_served(ALL)
+    return {**tree, "webhooks": [{**tree["webhooks"][0], **change}, *tree["webhooks"][1:]]}
 
 
-def by_operator(tree: dict[str, Any], operation: str = "UPDATE") -> list[str]:
-    return refusals(ALL, Ask(OPERATOR, operation, "validatingwebhookconfigurations", object=tree, old=written(), group=ADMISSION))
+def by_operator(tree: dict[str, Any], operation: str = "UPDATE", built: tuple[Guard, ...] = ALL) -> list[str]:
+    return refusals(built, Ask(OPERATOR, operation, "validatingwebhookconfigurations", object=tree, old=written(), group=ADMISSION))
 
 
 def test_the_operator_writes_it_as_it_is() -> None:
     assert by_operator(written()) == []
     assert by_operator(written(), "CREATE") == []
+
+
+FIRST = as_served(ALL)["webhooks"][0]
+NEVER = {"name": "never", "expression": "false"}
 
 
 @pytest.mark.parametrize(
@@ -46,21 +57,85 @@ def test_the_operator_writes_it_as_it_is() -> None:
         {"failurePolicy": "Ignore"},
         {"objectSelector": {"matchLabels": {"a": "b"}}},
         {"objectSelector": {"matchExpressions": [{"key": "a", "operator": "Exists"}]}},
+        {"namespaceSelector": {"matchLabels": {"a": "b"}}},
         {"clientConfig": {"service": {"namespace": "elsewhere", "name": "x"}}},
         {"clientConfig": {"url": "https://127.0.0.1:9/yes"}},
+        {"clientConfig": {**FIRST["clientConfig"], "caBundle": "b3RoZXI="}},
+        {"rules": FIRST["rules"][:-1]},
+        {"rules": [{**FIRST["rules"][0], "operations": ["CONNECT"]}, *FIRST["rules"][1:]]},
+        {"matchConditions": [*FIRST["matchConditions"], NEVER]},
+        {"matchConditions": [{**FIRST["matchConditions"][0], "expression": "false"}, *FIRST["matchConditions"][1:]]},
+        {"name": "trial-people.kube-countersign.dev", "failurePolicy": "Ignore"},
+        {"matchPolicy": "Exact"},
+        {"timeoutSeconds": 1},
+        {"aFieldOfTheFuture": "Never"},
     ],
 )
 def test_what_somebodys_policy_makes_of_its_write_is_refused_both_times(change: dict[str, Any]) -> None:
-    assert len(by_operator(written(**change))) == 2, "the policy stands there under two names"
+    assert by_operator(written(**change)) == [NOT_AS_WRITTEN, NOT_AS_WRITTEN], "the policy stands there under two names"
 
 
-def test_only_what_a_trial_asks_about_may_fail_open() -> None:
+def _without_entry(tree: dict[str, Any]) -> None:
+    tree["webhooks"].pop()
+
+
+def _with_another(tree: dict[str, Any]) -> None:
+    tree["webhooks"].append({**tree["webhooks"][0], "name": "another.example.com"})
+
+
+def _emptied(tree: dict[str, Any]) -> None:
+    del tree["webhooks"]
+
+
+def _with_an_owner_that_is_gone(tree: dict[str, Any]) -> None:
+    tree["metadata"]["ownerReferences"] = [{**tree["metadata"]["ownerReferences"][0], "uid": "gone"}]
+
+
+def _without_owner(tree: dict[str, Any]) -> None:
+    del tree["metadata"]["ownerReferences"]
+
+
+@pytest.mark.parametrize("how", [_without_entry, _with_another, _emptied, _with_an_owner_that_is_gone, _without_owner])
+def test_nor_may_it_lose_or_gain_an_entry_or_its_owner(how: Callable[[dict[str, Any]], None]) -> None:
+    tree = written()
+    how(tree)
+    assert NOT_AS_WRITTEN in by_operator(tree)
+
+
+def test_what_fails_open_for_a_trial_is_written_to_the_letter_too() -> None:
     tried = guards(SITE, IDENTITIES, (environment(), environment("trial", ProtectFrom.EVERYONE, mode=Mode.AUDIT)))
-    [configuration] = [guard.body for guard in tried if guard.kind == "ValidatingWebhookConfiguration"]
-    open_ones = [hook["name"] for hook in configuration["webhooks"] if hook["failurePolicy"] == "Ignore"]
-    assert sorted(open_ones) == sorted(TRIALS)
-    assert by_operator({"metadata": {"name": "countersign"}, "webhooks": configuration["webhooks"]}) == []
-    assert len(by_operator(written(failurePolicy="Ignore", name="trial-agents-0.kube-countersign.dev"))) == 2
+    tree = as_served(tried)
+    open_ones = [hook["name"] for hook in tree["webhooks"] if hook["failurePolicy"] == "Ignore"]
+    assert sorted(open_ones) == sorted(f"trial-{name}.{GROUP}" for name in ("people", "people-inside", "everyone", "everyone-inside"))
+    assert by_operator(tree, built=tried) == []
+    tree["webhooks"][0]["failurePolicy"] = "Ignore"
+    assert by_operator(tree, built=tried) == [NOT_AS_WRITTEN, NOT_AS_WRITTEN]
+
+
+class TestOfVeryManyAgents:
+    """Past what one expression may hold the text of the conditions is not compared; whatever else there is, is."""
+
+    BUILT = guards(SITE, tuple(_agent(index) for index in range(30_000)), (environment(),))
+
+    def test_it_fits(self) -> None:
+        for guard in self.BUILT:
+            if guard.name.startswith("countersign-guards"):
+                assert all(len(each["expression"]) < 100_000 for each in guard.body["spec"].get("validations", ()))
+                assert len(json.dumps(guard.body)) < 1_000_000
+
+    def test_it_is_let_through_as_it_is(self) -> None:
+        assert by_operator(as_served(self.BUILT), built=self.BUILT) == []
+
+    @pytest.mark.parametrize("change", [{"failurePolicy": "Ignore"}, {"rules": []}, {"namespaceSelector": {"matchLabels": {"a": "b"}}}])
+    def test_nothing_but_conditions_may_differ(self, change: dict[str, Any]) -> None:
+        tree = as_served(self.BUILT)
+        tree["webhooks"][0] |= change
+        assert by_operator(tree, built=self.BUILT) == [NOT_AS_WRITTEN, NOT_AS_WRITTEN]
+
+    def test_nor_may_there_be_one_more(self) -> None:
+        tree = as_served(self.BUILT)
+        tree["webhooks"][0]["matchConditions"].append(NEVER)
+        assert by_operator(tree, built=self.BUILT) == [NOT_AS_WRITTEN, NOT_AS_WRITTEN]
 
 
 @pytest.mark.parametrize("operation", ["CREATE", "UPDATE", "DELETE"])

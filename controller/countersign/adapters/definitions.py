@@ -10,7 +10,7 @@ from typing import Any, Final
 from countersign.domain.document import JsonObject, mapping, text
 from countersign.service.ports import Api, ConflictError, NotFoundError
 from countersign.wire.crds import manifests
-from countersign.wire.crdversions import revision_of, shortcomings
+from countersign.wire.crdversions import converts, revision_of, shortcomings
 
 _COLLECTION: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _KEPT: Final = ("labels", "annotations")
@@ -50,7 +50,7 @@ class PackagedDefinitions:
             return True
         if self._is_newer(name, live, wanted):
             return True
-        if revision_of(live) == revision_of(wanted) and covers(live.get("spec"), wanted["spec"]):
+        if revision_of(live) == revision_of(wanted) and covers(live.get("spec"), wanted["spec"]) and not converts(live):
             return True
         own = wanted["metadata"]
         metadata = {key: {**mapping(live, "metadata", key), **own[key]} for key in _KEPT}

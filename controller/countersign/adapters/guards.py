@@ -2,6 +2,9 @@
 
 What the API server answers to our own write is the guard's normal form, defaults and all. An event that shows anything else is an attack
 or an accident; either is undone first and reported then. A guard whose owner is gone is not made again: that is what uninstalling is.
+
+The webhook configuration is let through only as the guards in force demand it (wire/guards/exact.py): a new one is written again and
+again until the API server has taken them up.
 """
 
 import asyncio
@@ -17,11 +20,16 @@ from countersign.domain.resources import AgentIdentity, ProtectedEnvironment
 from countersign.domain.tampering import Repair, What, differences, lacking, last_writer
 from countersign.service.ports import Api, ApiError, Clock, ConflictError, NotFoundError
 from countersign.wire.guards import Guard, Site, guards
-from countersign.wire.guards.objects import API, COLLECTIONS, OWNER, quarter, root_of
+from countersign.wire.guards.exact import NOT_AS_WRITTEN
+from countersign.wire.guards.objects import API, COLLECTIONS, CONFIGURATION, OWNER, quarter, root_of
 from countersign.wire.shards import deal
 
 _OWNER_PATH: Final = f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{OWNER}"
 _ATTEMPTS: Final = 5
+_PAUSE: Final = 0.25  # seconds
+_FORBIDDEN: Final = 403
+_TRIES: Final = 20  # policies are taken up about once a second (k8s.io/apiserver policy/generic/policy_source.go)
+_SUSPICIOUS: Final = 60.0  # seconds; a watch of the API server's own that broke off is back after half of that at most
 INSPECTION: Final = 30.0  # seconds between looks at all guards, besides their events
 
 _log = logging.getLogger(__name__)
@@ -50,7 +58,10 @@ class _Kept:
 
 
 class GuardKeeper:
-    """`told` hears of each repair. `owners`: what may own namespaces, as `group/Kind`. `jail`: as in wire/guards/jail.py."""
+    """`told` hears of each repair. `owners`: what may own namespaces, as `group/Kind`. `jail`: as in wire/guards/jail.py.
+
+    `pause`: seconds between two attempts at a write that the guards do not let through yet.
+    """
 
     def __init__(
         self,
@@ -63,6 +74,7 @@ class GuardKeeper:
         owners: tuple[str, ...] = (),
         profile: Profile = Profile.STANDARD,
         jail: bool = False,
+        pause: float = _PAUSE,
     ) -> None:
         self._api = api
         self._clock = clock
@@ -72,6 +84,8 @@ class GuardKeeper:
         self._owners = owners
         self._profile = profile
         self._jail = jail
+        self._pause = pause
+        self._refused_since: float | None = None
         self._kept: dict[str, _Kept] = {}
         self._known: set[str] = set()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -199,7 +213,34 @@ class GuardKeeper:
         self._told(Repair(guard.kind, guard.name, guard.collection, What.REWRITTEN, missing, "", wanted, found, 0.0))
 
     async def _put(self, guard: Guard) -> None:
-        """Write a guard whose content is new, whatever stands there. At the first time, what somebody did while nobody looked is told."""
+        """Write a guard whose content is new. Raises ApiError."""
+        refused: ApiError | None = None
+        for _ in range(_TRIES):
+            try:
+                await self._put_once(guard)
+            except ApiError as error:
+                if NOT_AS_WRITTEN not in str(error):
+                    raise
+                refused = error
+                await asyncio.sleep(self._pause)
+            else:
+                if guard.name == CONFIGURATION:
+                    self._refused_since = None
+                return
+        if refused is not None:
+            self._suspect(guard)
+            raise refused
+
+    def _suspect(self, guard: Guard) -> None:
+        """The guards do not let it through: they are not taken up yet, or somebody rewrites it on its way."""
+        moment = self._clock.monotonic()
+        self._refused_since = moment if self._refused_since is None else self._refused_since
+        if moment - self._refused_since >= _SUSPICIOUS:
+            wanted = f"sha256:{sha256(form(guard.body))}"
+            self._told(Repair(guard.kind, guard.name, guard.collection, What.REWRITTEN, (), "", wanted, "", 0.0))
+
+    async def _put_once(self, guard: Guard) -> None:
+        """Whatever stands there. At the first time, what somebody did while nobody looked is told."""
         for _ in range(_ATTEMPTS):
             live = await self._read(guard.path)
             try:
@@ -239,9 +280,18 @@ class GuardKeeper:
                 elif _is_owned(document, self._owner_uid):
                     async with self._locks[path]:
                         self._kept.pop(path, None)
-                        await self._remove(path)
+                        await self._drop(path)
             for path in [path for path in self._kept if path.startswith(f"{root}/") and path not in standing]:
                 await self.seen(collection, "DELETED", {"metadata": {"name": path.rpartition("/")[2]}})
+
+    async def _drop(self, path: str) -> None:
+        """A guard of another release may bear a name that the chart of this one gives no right to: it keeps nothing else back."""
+        try:
+            await self._remove(path)
+        except ApiError as error:
+            if error.status != _FORBIDDEN:
+                raise
+            _log.warning("%s is a guard of another release and stands still: upgrade to that release, or delete it (%s)", path, error)
 
     async def _remove(self, path: str) -> None:
         try:

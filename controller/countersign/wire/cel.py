@@ -5,9 +5,9 @@ refuses everybody (apiserver webhook/matchconditions/matcher.go), so every optio
 a person ends up outside a string literal: `literal` writes ASCII only and reads back as the same text.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from countersign.domain.identify import BUILTIN_CONTROLLERS, SERVICE_ACCOUNT, is_glob
 from countersign.domain.resources import ProtectedEnvironment, Requirement, Selector, Subject, SubjectKind
@@ -49,6 +49,23 @@ def _escaped(char: str) -> str:
 def literals(values: Iterable[str]) -> str:
     """A CEL list of string literals."""
     return "[" + ", ".join(literal(value) for value in values) + "]"
+
+
+def constant(value: Any) -> str:
+    """A JSON value as CEL. The values of a map are `dyn`: the API server's CEL takes no map of values of several types."""
+    match value:
+        case bool():
+            return TRUE if value else FALSE
+        case int():
+            return str(value)
+        case str():
+            return literal(value)
+        case Mapping():
+            return mapped({key: f"dyn({constant(each)})" for key, each in value.items()})
+        case Sequence():
+            return "[" + ", ".join(constant(each) for each in value) + "]"
+        case _:
+            raise TypeError(f"{type(value).__name__} is no constant of these expressions")
 
 
 def mapped(values: Mapping[str, str]) -> str:

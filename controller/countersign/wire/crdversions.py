@@ -19,12 +19,17 @@ def revision_of(definition: JsonObject) -> int:
     return int(written) if isinstance(written, str) and written.isascii() and written.isdecimal() else 0
 
 
+def converts(definition: JsonObject) -> bool:
+    """Whether somebody is asked to convert its objects: what they say would be what he says (never ours: docs/decisions/0008-crd-versions.md)."""
+    return bool(mapping(definition, "spec", "conversion").get("strategy", "None") != "None")
+
+
 def shortcomings(newer: JsonObject, older: JsonObject) -> tuple[str, ...]:
     """What a definition lacks to be an extension of an older one: whoever speaks or reads the older can go on. Empty where it lacks nothing."""
     found = [f"spec.{field} is another" for field in ("group", "scope") if newer["spec"].get(field) != older["spec"][field]]
     names = mapping(newer, "spec", "names")
     found += [f"spec.names.{field} is another" for field in ("kind", "plural") if names.get(field) != older["spec"]["names"][field]]
-    if mapping(newer, "spec", "conversion").get("strategy", "None") != "None":
+    if converts(newer):
         found.append("spec.conversion is not None")
     versions = {text(version, "name"): version for version in items(newer, "spec", "versions")}
     for wanted in older["spec"]["versions"]:

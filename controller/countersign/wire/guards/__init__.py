@@ -26,8 +26,9 @@ def guards(site: Site, identities: Sequence[AgentIdentity], environments: Sequen
     """All of them in the order in which they are put in force: what guards the guards first, the webhook's rules last."""
     shards = deal(identities).shards
     ordered = sorted(environments, key=lambda environment: environment.meta.name)
+    configuration = webhook_configuration(site, shards, ordered)
     return (
-        *self_policies(site),
+        *self_policies(site, configuration),
         *jail(site, identities),
         *shadow_policies(site, shards),
         *record_policies(site),
@@ -39,5 +40,5 @@ def guards(site: Site, identities: Sequence[AgentIdentity], environments: Sequen
         *volume_policies(site, shards),
         *hardened_policies(site, shards, identities, ordered),
         *label_policies(site, shards, identities),
-        webhook_configuration(site, shards, ordered),
+        configuration,
     )

@@ -30,7 +30,6 @@ OWNER: Final = "countersign-operator"  # the chart's ClusterRole whose deletion 
 WEBHOOK_SERVICE: Final = "countersign-webhook"
 CONFIGURATION: Final = "countersign"
 TRIAL: Final = "trial-"  # webhook entries by which nothing is held back: they may fail open
-TRIALS: Final = tuple(f"{TRIAL}{name}.{GROUP}" for name in ("people", "people-inside", "everyone", "everyone-inside"))
 OWN_KINDS: Final = ("agentidentities", "reviewers", "protectedenvironments")
 RECORDS: Final = ("changerequests", "approvals")
 NAMESPACES: Final = ("namespaces", "namespaces/status", "namespaces/finalize")  # each of the three can change a namespace's metadata

@@ -11,12 +11,12 @@ from typing import Final
 
 from countersign.domain.names import ANNOTATION_REVISION, GROUP
 from countersign.wire.cel import USERNAME, every, literal, literals, negated, optional_name, some
+from countersign.wire.guards.exact import NOT_AS_WRITTEN, as_written
 from countersign.wire.guards.laundering import keeps_owners
 from countersign.wire.guards.objects import (
     CONFIGURATION,
     GARBAGE_COLLECTORS,
     OWNER,
-    TRIALS,
     Guard,
     Rule,
     Site,
@@ -37,13 +37,15 @@ _DEFINITIONS: Final = ("customresourcedefinitions", "customresourcedefinitions/s
 _FLOWS: Final = ("flowschemas", "flowschemas/status", "prioritylevelconfigurations", "prioritylevelconfigurations/status")
 
 
-def self_policies(site: Site) -> list[Guard]:
+def self_policies(site: Site, configuration: Guard) -> list[Guard]:
+    """`configuration`: the webhook configuration that is to be in force with them."""
     webhook, definition, role = resource_in(_CONFIGURATIONS), resource_in(["customresourcedefinitions"]), resource_in(["clusterroles"])
     name = optional_name()
     by_operator = f"{USERNAME} == {literal(site.operator)}"
     collected = every(operation("DELETE"), f"{USERNAME} in {literals(GARBAGE_COLLECTORS)}")
     served = resource_in(["apiservices"])
     flows = resource_in(["flowschemas", "prioritylevelconfigurations"])
+    written = every(webhook, operation("CREATE", "UPDATE"))
     by_server = f'{USERNAME} == "system:apiserver"'  # registers the API of each CRD
     ours = some(
         every(webhook, f"{name} == {literal(CONFIGURATION)}"),
@@ -73,6 +75,13 @@ def self_policies(site: Site) -> list[Guard]:
                 "Deleting one would delete every signature: uninstall the Helm release first.",
             ),
             refusal(
+                some(
+                    negated(every(definition, operation("CREATE", "UPDATE"))), 'object.?spec.conversion.strategy.orValue("None") == "None"'
+                ),
+                "Countersign's CustomResourceDefinitions have no conversion webhook: whoever answers it would say what every signature says. "
+                "Leave spec.conversion out; where it is not yours, a mutating policy or webhook puts it there: remove that.",
+            ),
+            refusal(
                 some(negated(served), by_server, by_operator),
                 f"The API {GROUP} is served by its CustomResourceDefinitions: another server in its place could forge every signature.",
             ),
@@ -81,13 +90,10 @@ def self_policies(site: Site) -> list[Guard]:
                 f"The ClusterRole {OWNER} gets no ownerReferences: every guard goes with it. Leave metadata.ownerReferences out.",
             ),
             refusal(
-                some(negated(every(webhook, operation("CREATE", "UPDATE"))), _whole(site)),
-                f"The webhook configuration {CONFIGURATION} fails closed and asks Countersign alone. Some mutating policy or webhook makes it otherwise: remove that.",
-            ),
-            refusal(
                 some(negated(flows), by_operator, by_server, collected),
                 f"FlowSchemas and PriorityLevelConfigurations named {_PREFIX}… are kept by Countersign's operator. Choose another name.",
             ),
+            *(refusal(some(negated(written), demand), NOT_AS_WRITTEN) for demand in as_written(configuration)),
         ],
     }
     return [*policy(site, NAME, spec), *policy(site, SECOND_NAME, spec)]
@@ -104,16 +110,3 @@ def _same_definition() -> str:
         "object.metadata.?finalizers == oldObject.metadata.?finalizers",
         "object.metadata.?ownerReferences == oldObject.metadata.?ownerReferences",
     )
-
-
-def _whole(site: Site) -> str:
-    """What a mutating policy of somebody could make of our operator's own write: validation sees what came out of it."""
-    address = (
-        "!has(hook.clientConfig.service)"
-        if site.webhook_url
-        else f"hook.clientConfig.?service.namespace.orValue('') == {literal(site.namespace)}"
-    )
-    tried = f"hook.name in {literals(TRIALS)}"
-    closed = some('hook.?failurePolicy.orValue("") == "Fail"', tried)
-    everything = "hook.?objectSelector.matchLabels.orValue({}).size() == 0 && hook.?objectSelector.matchExpressions.orValue([]).size() == 0"
-    return f"object.?webhooks.orValue([]).all(hook, {every(closed, everything, address)})"
