@@ -204,8 +204,24 @@ def test_all_that_is_wrong_with_it_is_said_at_once() -> None:
 
 
 GIVEN = pair(leaf(BETWEEN), BETWEEN)
+SERIALS = pytest.mark.filterwarnings("ignore:Parsed a serial number which wasn't positive")
 
 
+def negative(given: Pair) -> Pair:
+    """The leaf's serial number with its sign bit set; OpenSSL takes that, Go does not."""
+    der = bytearray(ssl.PEM_cert_to_DER_cert(given.chain.decode().partition("-----END")[0] + "-----END CERTIFICATE-----"))
+    serial = der.index(b"\xa0\x03\x02\x01\x02\x02") + 6  # after the version: INTEGER, its length, its first byte
+    der[serial + 1] |= 0x80
+    return Pair(ssl.DER_cert_to_PEM_cert(bytes(der)).encode(), given.key)
+
+
+@SERIALS
+def test_a_serial_number_below_zero_is_a_fault_of_its_own() -> None:
+    found = faults(negative(pair(SELF_SIGNED)), trusting([SELF_SIGNED]), NAME, NOW)
+    assert any("negative serial number" in each for each in found)
+
+
+@SERIALS
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, len(GIVEN.chain) - 1), st.integers(0, 255), st.booleans())
 def test_a_spoilt_byte_never_breaks_the_operator(place: int, byte: int, is_key: bool) -> None:

@@ -109,7 +109,7 @@ def faults(pair: Pair, authorities: Authorities, name: str, now: datetime) -> tu
     except UnreadableError as error:
         return (str(error),)
     try:
-        found = (*_of_time(leaf, now), *_of_names(leaf, name), *_of_usage(leaf), *_of_strength(leaf))
+        found = (*_of_serials(chain), *_of_time(leaf, now), *_of_names(leaf, name), *_of_usage(leaf), *_of_strength(leaf))
         return found or tuple(_of_chain(leaf, chain[1:], authorities, name, now))
     except _UNREADABLE as error:
         return (f"tls.crt holds what cannot be read ({error!r}): have the certificate made anew.",)
@@ -135,6 +135,12 @@ def _check_key(pair: Pair, leaf: x509.Certificate) -> None:
         raise UnreadableError(f"tls.crt has a kind of key that cannot be served ({error}): use ECDSA P-256 or RSA 2048.") from error
     if not is_its:
         raise UnreadableError("tls.key is not the key of tls.crt: bring the two that were made together.")
+
+
+def _of_serials(chain: Authorities) -> Iterable[str]:
+    """Go parses no certificate with a negative one since 1.23 (https://go.dev/doc/godebug, x509negativeserial)."""
+    if any(each.serial_number < 0 for each in chain):
+        yield "A certificate in tls.crt has a negative serial number, which the API server does not take: have it made anew."
 
 
 def _of_time(leaf: x509.Certificate, now: datetime) -> Iterable[str]:
