@@ -31,6 +31,7 @@ def run(seconds: float, most: float, *, phases: Iterable[Phase]) -> tuple[int, s
         stateful_step_count=STEPS,
         deadline=None,
         database=None,
+        derandomize=False,  # Hypothesis repeats itself where it finds itself in a CI
         phases=tuple(phases),
         suppress_health_check=list(HealthCheck),
     )
