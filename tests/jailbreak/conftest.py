@@ -151,13 +151,16 @@ def _demand_runnable(attack: Attack, ground: Ground) -> None:
         pytest.skip(f"NOT RUN: {why}")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Suites that come after ours find the cluster as we found it."""
-    leaving = nextitem is None or attack_of(nextitem) is None
-    director = item.config.stash.get(_DIRECTOR, None)
-    if attack_of(item) is not None and leaving and director:
-        director.leave()
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """Suites that come after ours find the cluster as we found it; first the attack takes away what it has planted."""
+    try:
+        return (yield)
+    finally:
+        leaving = nextitem is None or attack_of(nextitem) is None
+        director = item.config.stash.get(_DIRECTOR, None)
+        if attack_of(item) is not None and leaving and director:
+            director.leave()
 
 
 # --- the table --------------------------------------------------------------------------------
