@@ -42,6 +42,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=f"{elsewhere.upper()} ONLY: {reason}"))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What was waited for in vain is tried once more, and told: that may be the machine. What was answered wrongly never is."""
+    item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=[r"\bStartFailed: "]))
+
+
 def _kind_of_cluster() -> str:
     return os.environ.get("CLUSTER") or "local"
 
@@ -63,6 +69,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section(title, red=True, bold=True)
         for case, reason in not_run.items():
             terminalreporter.line(f"{case}: {reason}", red=True)
+    if again := terminalreporter.stats.get("rerun"):
+        terminalreporter.section(f"TRIED AGAIN: {len(again)} cases that waited in vain", red=True, bold=True)
+        for report in again:
+            terminalreporter.line(f"{report.nodeid}: {str(report.longrepr).strip().splitlines()[-1]}", red=True)
     left_out = config.stash.get(_LEFT_OUT, {})
     if left_out:
         terminalreporter.section(f"LEFT OUT of this run by E2E_ONLY: {sum(left_out.values())} cases", red=True, bold=True)
