@@ -332,6 +332,17 @@ class TestGuardsGuardEachOther:
         for user in (ALICE, ADMIN, ROGUE):
             assert refusals(ALL, Ask(user, "UPDATE", "apiservices", object=tree, old=tree, group=group))
 
+    @pytest.mark.parametrize("operation", ["CREATE", "UPDATE"])
+    def test_nor_does_the_api_server_write_so_itself(self, operation: str) -> None:
+        """It registers our kinds' API under its own name; a mutating policy of somebody may stand before that."""
+        name, group = f"v1alpha1.{GROUP}", "apiregistration.k8s.io"
+        for user in ("system:apiserver", OPERATOR):
+            local, away = thing(name, {"group": GROUP}), thing(name, {"group": GROUP, "service": {"name": "x", "namespace": "y"}})
+            assert refusals(ALL, Ask(user, operation, "apiservices", object=local, old=local, group=group)) == []
+            assert refusals(ALL, Ask(user, operation, "apiservices", object=away, old=local, group=group))
+        others = thing("v1.metrics.example.com", {"service": {"name": "x", "namespace": "y"}})
+        assert refusals(ALL, Ask(ALICE, operation, "apiservices", object=others, old=others, group=group)) == []
+
     def test_nobody_gives_the_owner_of_all_guards_an_owner(self) -> None:
         old, new = thing("countersign-operator"), thing("countersign-operator", ownerReferences=[OWNER])
         for user in (ALICE, ADMIN, OPERATOR, COLLECTOR):

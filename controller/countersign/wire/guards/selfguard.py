@@ -86,6 +86,11 @@ def self_policies(site: Site, configuration: Guard) -> list[Guard]:
                 f"The API {GROUP} is served by its CustomResourceDefinitions: another server in its place could forge every signature.",
             ),
             refusal(
+                some(negated(every(served, operation("CREATE", "UPDATE"))), "!has(object.spec) || !has(object.spec.service)"),
+                f"The API {GROUP} has no server of its own, whoever writes so: leave spec.service out; where it is not yours, a mutating policy or webhook "
+                "puts it there: remove that.",
+            ),
+            refusal(
                 some(negated(role), keeps_owners()),
                 f"The ClusterRole {OWNER} gets no ownerReferences: every guard goes with it. Leave metadata.ownerReferences out.",
             ),
