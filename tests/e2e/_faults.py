@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import secrets
 import subprocess
 import sys
@@ -380,12 +382,21 @@ def explain_log(file: Path) -> Callable[[], str]:
 # --- installing -------------------------------------------------------------------------------
 
 
-def helm(cluster: Cluster, user: str, *arguments: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    """The real helm as a user."""
+def helm(
+    cluster: Cluster, user: str, *arguments: str | Path, values: Mapping[str, Any] | None = None, timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """The real helm as a user; `values` go in by stdin."""
     homes = {f"HELM_{name}_HOME": str(cluster.paths.state / "helm") for name in ("CACHE", "CONFIG", "DATA")}
-    command: list[str | Path] = [cluster.paths.bin / "helm", *arguments, "--kubeconfig", cluster.paths.user(user)]
-    env = {"PATH": "/usr/bin:/bin", "HOME": str(cluster.paths.state), **homes}
-    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, env=env, timeout=timeout)
+    given: list[str | Path] = [] if values is None else ["--values", "-"]
+    return subprocess.run(
+        [cluster.paths.bin / "helm", *arguments, "--kubeconfig", cluster.paths.user(user), *given],
+        input=json.dumps(values) if values is not None else "",
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": os.environ["PATH"], "HOME": str(cluster.paths.state), **homes},
+        timeout=timeout,
+    )
 
 
 def uninstall(cluster: Cluster, user: str = "alice") -> None:

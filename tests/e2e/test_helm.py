@@ -1,9 +1,7 @@
 """Helm's part of a life: upgrades neither fight the operator nor open what is closed, and uninstalling works with everything of ours dead."""
 
-import json
-import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,8 +10,7 @@ from tests.controlplane import chart, waiting
 from tests.controlplane.api import path
 from tests.controlplane.chart import NAMESPACE, RELEASE
 from tests.controlplane.cluster import Cluster
-from tests.controlplane.paths import Layout
-from tests.controlplane.progress import Progress
+from tests.e2e._bare import helm, installed
 
 pytestmark = pytest.mark.local_only(reason="uninstalls Countersign, on a control plane of its own")
 GUARDS = (
@@ -28,24 +25,8 @@ DEFAULT = path("protectedenvironments", "default")
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    quiet = Progress(quiet=True)
-    cluster = Cluster.up("local", progress=quiet, layout=Layout(tmp_path_factory.mktemp("helm") / "cluster"))
-    yield cluster
-    cluster.down(quiet)
-
-
-def helm(cluster: Cluster, *arguments: str, values: Mapping[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
-    wanted = [] if values is None else ["--values", "-"]
-    homes = {f"HELM_{name}_HOME": str(cluster.paths.state / "helm") for name in ("CACHE", "CONFIG", "DATA")}
-    return subprocess.run(
-        [cluster.paths.bin / "helm", *arguments, "--namespace", NAMESPACE, "--kubeconfig", cluster.paths.kubeconfig, *wanted],
-        input=None if values is None else json.dumps(values),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={"PATH": os.environ["PATH"], "HOME": str(cluster.paths.state), **homes},
-    )
+    with installed(tmp_path_factory.mktemp("helm")) as cluster:
+        yield cluster
 
 
 def upgrade(cluster: Cluster, **default: Any) -> subprocess.CompletedProcess[str]:

@@ -7,8 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,8 +20,8 @@ from tests.controlplane import chart, people, waiting
 from tests.controlplane.api import path
 from tests.controlplane.chart import NAMESPACE, RELEASE
 from tests.controlplane.cluster import Cluster
-from tests.controlplane.paths import ROOT, Layout
-from tests.controlplane.progress import Progress
+from tests.controlplane.paths import ROOT
+from tests.e2e._bare import helm, installed
 from tests.e2e._faults import ADMIN, OURS, manifest
 
 pytestmark = pytest.mark.local_only(
@@ -34,26 +33,8 @@ TRACES = ("serviceaccounts", "secrets", "configmaps", "leases", "services")
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    quiet = Progress(quiet=True)
-    cluster = Cluster.up("local", progress=quiet, layout=Layout(tmp_path_factory.mktemp("install") / "cluster"))
-    yield cluster
-    cluster.down(quiet)
-
-
-def helm(
-    cluster: Cluster, *arguments: str | Path, namespace: str = NAMESPACE, user: str = "admin", values: Mapping[str, Any] | None = None
-) -> subprocess.CompletedProcess[str]:
-    homes = {f"HELM_{name}_HOME": str(cluster.paths.state / "helm") for name in ("CACHE", "CONFIG", "DATA")}
-    wanted = [] if values is None else ["--values", "-"]
-    return subprocess.run(
-        [cluster.paths.bin / "helm", *arguments, "--namespace", namespace, "--kubeconfig", cluster.paths.user(user), *wanted],
-        input=None if values is None else json.dumps(values),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={"PATH": os.environ["PATH"], "HOME": str(cluster.paths.state), **homes},
-    )
+    with installed(tmp_path_factory.mktemp("install")) as cluster:
+        yield cluster
 
 
 def without_a_name(cluster: Cluster) -> dict[str, Any]:
