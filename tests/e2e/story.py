@@ -126,6 +126,7 @@ class Story:
         try:
             probe = self.in_environment(name)
             waiting.until(lambda: name in self.holders(probe), f"the webhook was to know the environment {name}", timeout=_SECONDS)
+            waiting.until(lambda: self._in_force(name), f"the API server was to be told of the environment {name}", timeout=_SECONDS)
             if protect_from != "Agents":
                 held = path("namespaces", probe)
                 waiting.until(
@@ -136,6 +137,10 @@ class Story:
             yield name
         finally:
             self.remove(path("protectedenvironments", name))
+
+    def _in_force(self, environment: str) -> bool:
+        found = self.cluster.api.get(path("protectedenvironments", environment)).get("status", {}).get("conditions", [])
+        return any(each["type"] == "InForce" and each["status"] == "True" for each in found)
 
     def in_environment(self, *environments: str) -> str:
         """A namespace in environments made by `environment`."""

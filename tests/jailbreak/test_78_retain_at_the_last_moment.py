@@ -36,7 +36,7 @@ def test_when_no_replica_is_left_whose_claims_would_be_looked_at(stage: Stage) -
 
     def heard() -> bool:
         found = stage.admin.get(url)
-        return bool(found["status"]["observedGeneration"] == found["metadata"]["generation"])
+        return bool(found["status"].get("observedGeneration") == found["metadata"]["generation"])
 
     assert stage.comes_true(heard)
     stage.comes_true(lambda: False, within=2)  # time enough for the claims, were they looked at
