@@ -19,8 +19,12 @@ def _made(stage: Stage) -> tuple[str, str]:
     retention = {"whenDeleted": "Delete", "whenScaled": "Retain"}
     stage.admin.create(path("statefulsets", namespace=namespace), stateful_set("ledger", persistentVolumeClaimRetentionPolicy=retention))
     claim = path("persistentvolumeclaims", "data-ledger-0", namespace=namespace)
-    assert stage.comes_true(lambda: stage.admin.exists(claim) and bool(stage.admin.get(claim)["metadata"].get("ownerReferences")))
+    assert stage.comes_true(lambda: stage.admin.exists(claim) and _is_owned(stage, claim))
     return path("statefulsets", "ledger", namespace=namespace), claim
+
+
+def _is_owned(stage: Stage, claim: str) -> bool:
+    return bool(stage.admin.get(claim)["metadata"].get("ownerReferences"))
 
 
 def _told_to_retain(stage: Stage, url: str) -> None:
@@ -30,14 +34,18 @@ def _told_to_retain(stage: Stage, url: str) -> None:
 
 def test_when_no_replica_is_left_whose_claims_would_be_looked_at(stage: Stage) -> None:
     url, claim = _made(stage)
-    stage.admin.patch(url, {"spec": {"replicas": 0}})
-    assert stage.comes_true(lambda: stage.admin.get(url)["status"].get("replicas") == 0), "the controller scales it"
-    _told_to_retain(stage, url)
 
-    def heard() -> bool:
+    def settled(replicas: int) -> bool:
+        """A status that the controller has not written yet says 0 as well."""
         found = stage.admin.get(url)
-        return bool(found["status"].get("observedGeneration") == found["metadata"]["generation"])
+        heard = found["status"].get("observedGeneration") == found["metadata"]["generation"]
+        return bool(heard and found["status"].get("replicas") == replicas)
 
-    assert stage.comes_true(heard)
+    assert stage.comes_true(lambda: settled(1)), "the controller makes its pod"
+    stage.admin.patch(url, {"spec": {"replicas": 0}})
+    assert stage.comes_true(lambda: settled(0)), "the controller takes it away"
+    _told_to_retain(stage, url)
+    assert stage.comes_true(lambda: settled(0))
     stage.comes_true(lambda: False, within=2)  # time enough for the claims, were they looked at
+    assert _is_owned(stage, claim), "the attack as such"
     stage.judge(stage.strike("DELETE", url), harm=stage.is_gone(claim))
