@@ -67,14 +67,14 @@ class StatusApi:
 
     def __init__(self) -> None:
         self.patched: list[Any] = []
-        self.down = False
+        self.down = self.rewritten = False
 
     async def patch(self, path: str, body: Any) -> Mapping[str, Any]:
         assert path == STATUS
         if self.down:
             raise ApiError(500, "no")
         self.patched.append(body)
-        return {}
+        return {"status": {}} if self.rewritten else {"status": body["status"]}
 
 
 class World:
@@ -214,6 +214,18 @@ async def test_one_that_could_not_be_written_is_written_by_a_round() -> None:
     await world.tampering.settle(world.default)
     assert locked(world).incident == "incident-0"
     assert world.meter.is_locked is True
+
+
+async def test_one_that_somebodys_policy_takes_out_is_told_and_written_again(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(lockdown=True)
+    world.api.rewritten = True
+    await world.repair()
+    assert "the lockdown incident-0 is NOT IN FORCE: a mutating policy" in caplog.text
+    assert "LOCKED DOWN" not in caplog.text
+    assert world.records.lines[-1]["lockdownTakenOut"]["incident"] == "incident-0"  # type: ignore[index]  # a JSON object
+    world.api.rewritten = False
+    await world.tampering.settle(world.default)
+    assert "LOCKED DOWN" in caplog.text
 
 
 async def test_it_is_not_shaken_off_with_the_environment() -> None:

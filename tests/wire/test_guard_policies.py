@@ -140,6 +140,26 @@ class TestRecords:
         assert refusals(ALL, Ask(user, "UPDATE", f"{kind}/status", object=thing(), old=thing(), group=GROUP))
         assert refusals(ALL, Ask(OPERATOR, "UPDATE", f"{kind}/status", object=thing(), old=thing(), group=GROUP)) == []
 
+    @pytest.mark.parametrize(
+        ("before", "after", "lifted", "passes"),
+        [
+            ("", "a", "", True),
+            ("a", "a", "", True),
+            ("a", "", "", False),
+            ("a", "b", "", False),
+            ("a", "", "b", False),
+            ("a", "b", "a", True),
+            ("a", "", "a", True),
+        ],
+    )
+    def test_a_lockdown_stands_until_it_is_lifted(self, before: str, after: str, lifted: str, passes: bool) -> None:
+        def tree(incident: str) -> dict[str, Any]:
+            status = {"lockdown": {"incident": incident}} if incident else {}
+            return {**thing("default", {"lockdownLifted": lifted} if lifted else {}), "status": status}
+
+        asked = Ask(OPERATOR, "UPDATE", "protectedenvironments/status", object=tree(after), old=tree(before), group=GROUP)
+        assert (refusals(ALL, asked) == []) is passes
+
     @pytest.mark.parametrize("kind", ["changerequests", "approvals"])
     @pytest.mark.parametrize("user", [ALICE, KIRO, WEBHOOK, ADMIN, COLLECTOR, NAMESPACE_CONTROLLER])
     def test_deletion_is_the_operators_by_collection_too(self, kind: str, user: str) -> None:

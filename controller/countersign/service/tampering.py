@@ -23,6 +23,7 @@ SHOWN: Final = timedelta(minutes=15)
 """For how long the condition says what has happened, after which it is for the log and the Events."""
 _STATUS: Final = f"/apis/{GROUP}/{VERSION}/protectedenvironments/{DEFAULT_ENVIRONMENT}/status"
 _CONDITION: Final = "GuardsIntact"
+_TAKEN_OUT: Final = "the lockdown %s is NOT IN FORCE: a mutating policy or webhook of somebody takes it out of the status of the environment default; remove that"
 _AGAIN: Final = timedelta(minutes=1)  # between two tellings that one guard is rewritten: it is found with every round
 
 _log = logging.getLogger(__name__)
@@ -112,9 +113,13 @@ class Tampering:
         written = {**asdict(lockdown), "since": lockdown.since.strftime("%Y-%m-%dT%H:%M:%SZ")}
         uid = {"metadata": {"uid": default.meta.uid}} if default is not None else {}
         try:
-            await self._api.patch(_STATUS, {**uid, "status": {"lockdown": written}})
+            answer = await self._api.patch(_STATUS, {**uid, "status": {"lockdown": written}})
         except ApiError as error:
             _log.error("the lockdown %s is not in force yet: %s", lockdown.incident, error)
+            return
+        if text(answer, "status", "lockdown", "incident") != lockdown.incident:
+            _log.error(_TAKEN_OUT, lockdown.incident)
+            self._record({"lockdownTakenOut": written})
             return
         _log.error("LOCKED DOWN: no guarded change of an agent passes until people lift incident %s", lockdown.incident)
         self._record({"lockdown": written})

@@ -57,12 +57,23 @@ def record_policies(site: Site) -> list[Guard]:
                 "The status of Countersign's objects is written by its operator alone.",
             ),
             refusal(
+                some(negated(every(resource_in(["protectedenvironments"]), operation("UPDATE"))), _lockdown_stays()),
+                "A lockdown stands until spec.lockdownLifted names its incident; where it is not yours to take out of a status, a mutating policy or webhook does: "
+                "remove that.",
+            ),
+            refusal(
                 some(negated(operation("DELETE")), by_operator),
                 "ChangeRequests and Approvals are deleted by Countersign's operator alone, once they have ended and been kept for a while.",
             ),
         ],
     }
     return policy(site, NAME, spec)
+
+
+def _lockdown_stays() -> str:
+    """Also in what a mutating policy makes of our operator's own write: the webhook goes by the status."""
+    old, new = (f'{tree}.?status.lockdown.incident.orValue("")' for tree in ("oldObject", "object"))
+    return some(f'{old} == ""', f"{new} == {old}", f'object.?spec.lockdownLifted.orValue("") == {old}')
 
 
 def _same_but(annotation: str) -> str:
