@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -11,7 +11,7 @@ from countersign.domain.resources import Meta, ProtectFrom, Registration, Review
 from countersign.domain.snapshot import Snapshot
 from countersign.service.keeping import Account, Condition
 from countersign.service.ports import ApiError
-from countersign.service.protection import Label, Plan, Protection, plan, registration_is_due
+from countersign.service.protection import Compiled, Label, Plan, Protection, plan, registration_is_due
 from tests.support.api import MemoryApi
 from tests.support.objects import (
     HOUR,
@@ -38,7 +38,7 @@ GOLD = Selector({"tier": "gold"})
 
 
 def planned(view: Snapshot, accounts: Sequence[Account] = (), left_out: Sequence[str] = ()) -> Plan:
-    return plan(view, accounts, left_out, NOW)
+    return plan(view, Compiled.of(view), accounts, left_out, NOW)
 
 
 def condition(made: Plan, plural: str, name: str, kind: str) -> Condition:
@@ -200,6 +200,26 @@ class TestActing:
         assert api.objects["/apis/kube-countersign.dev/v1alpha1/protectedenvironments/default"]["spec"] == {"registration": "Closed"}
         assert [(len(identities), len(environments), bundle) for identities, environments, bundle in guards.kept] == [(1, 1, b"BUNDLE")]
         assert {report.plural for report in statuses.written} == {"agentidentities", "reviewers", "protectedenvironments"}
+
+    async def test_what_came_while_guards_were_written_is_not_said_to_be_in_force(self) -> None:
+        """The memory goes on meanwhile: the API server may take a second to let the webhook's rules through."""
+        view = snapshot(namespace("payments"))
+        changed = replace(view.environments["default"], exclude=("scratch",), meta=replace(view.environments["default"].meta, generation=7))
+
+        class Slow(MemoryGuards):
+            async def keep(self, *kept: Any) -> tuple[str, ...]:
+                cast("dict[str, Any]", view.environments).update({"default": changed, "late": environment("late")})
+                cast("dict[str, Any]", view.identities)["newcomer"] = identity("newcomer")
+                return await super().keep(*kept)
+
+        statuses = MemoryStatuses()
+        await self.protection(self.api(), Slow(), statuses).reconcile(view)
+        told = {(report.plural, report.meta.name, report.meta.generation) for report in statuses.written if report.plural != "reviewers"}
+        assert told == {("agentidentities", "kiro", 0), ("protectedenvironments", "default", 0)}
+        await self.protection(self.api(), MemoryGuards(), statuses).reconcile(view)
+        assert {("agentidentities", "newcomer"), ("protectedenvironments", "late")} <= {
+            (report.plural, report.meta.name) for report in statuses.written
+        }
 
     async def test_nothing_is_done_while_the_chart_is_uninstalled(self) -> None:
         api, guards, statuses = self.api(), MemoryGuards(), MemoryStatuses()

@@ -59,17 +59,34 @@ class Plan:
     reports: tuple[Report, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What the guards were made from. Of nothing that was registered or changed while they were written is it said that it is in force."""
+
+    identities: tuple[AgentIdentity, ...]
+    environments: tuple[ProtectedEnvironment, ...]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> "Compiled":
+        return cls(tuple(snapshot.identities.values()), tuple(snapshot.environments.values()))
+
+
 def plan(
-    snapshot: Snapshot, accounts: Iterable[Account], left_out: Sequence[str], now: datetime, about_default: tuple[Condition, ...] = ()
+    snapshot: Snapshot,
+    compiled: Compiled,
+    accounts: Iterable[Account],
+    left_out: Sequence[str],
+    now: datetime,
+    about_default: tuple[Condition, ...] = (),
 ) -> Plan:
     """`about_default`: what else there is to say of the environment `default`."""
     return Plan(
         labels=(*_namespace_labels(snapshot), *_account_labels(snapshot, accounts)),
         close_registration=registration_is_due(snapshot, now),
         reports=(
-            *_identity_reports(snapshot, left_out),
+            *_identity_reports(compiled.identities, left_out),
             *_reviewer_reports(snapshot, now),
-            *_environment_reports(snapshot, now, about_default),
+            *_environment_reports(compiled.environments, snapshot, now, about_default),
         ),
     )
 
@@ -111,9 +128,9 @@ def registration_is_due(snapshot: Snapshot, now: datetime) -> bool:
     return enough and any(was_approved(request, snapshot) for request in snapshot.requests.values())
 
 
-def _identity_reports(snapshot: Snapshot, left_out: Sequence[str]) -> Iterable[Report]:
-    for name, identity in sorted(snapshot.identities.items()):
-        if name in left_out:
+def _identity_reports(identities: Iterable[AgentIdentity], left_out: Sequence[str]) -> Iterable[Report]:
+    for identity in sorted(identities, key=lambda identity: identity.meta.name):
+        if identity.meta.name in left_out:
             sentence = "There is no room for so many single names: use globs or groups. Its requests are not held back."
             condition = Condition("InForce", holds=False, reason="TooManyAgents", message=sentence)
         else:
@@ -137,14 +154,20 @@ def _can_sign(reviewer: Reviewer, now: datetime) -> Condition:
     return Condition("CanSign", holds=False, reason="NoKey", message="No key is registered: this person can sponsor agents, but not sign.")
 
 
-def _environment_reports(snapshot: Snapshot, now: datetime, about_default: tuple[Condition, ...], failure: str = "") -> Iterable[Report]:
+def _environment_reports(
+    environments: Iterable[ProtectedEnvironment],
+    snapshot: Snapshot,
+    now: datetime,
+    about_default: tuple[Condition, ...],
+    failure: str = "",
+) -> Iterable[Report]:
     in_force = Condition(
         "InForce", holds=True, reason="Compiled", message="The API server sends what this environment guards to the webhook."
     )
     if failure:
         in_force = Condition("InForce", holds=False, reason="NotWritten", message=f"A guard could not be written: {failure}"[:4000])
-    for environment in sorted(snapshot.environments.values(), key=lambda environment: environment.meta.name):
-        more = about_default if environment is snapshot.default else ()
+    for environment in sorted(environments, key=lambda environment: environment.meta.name):
+        more = about_default if environment.meta.name == DEFAULT_ENVIRONMENT else ()
         yield Report("protectedenvironments", environment.meta, (in_force, _satisfiable(environment, snapshot, now), *more))
 
 
@@ -190,14 +213,15 @@ class Protection:
         bundle, failed = await self._trusted()
         if bundle is None:
             return Plan((), close_registration=False, reports=())  # Countersign is being uninstalled
-        identities, environments = tuple(snapshot.identities.values()), tuple(snapshot.environments.values())
+        compiled = Compiled.of(snapshot)  # the snapshot's own maps go on with the cluster while guards are written
         try:
-            left_out = await self._guards.keep(identities, environments, bundle)
+            left_out = await self._guards.keep(compiled.identities, compiled.environments, bundle)
         except ApiError as error:
             await self._say_what_is_not_in_force(snapshot, error)
             raise
-        made = plan(snapshot, self._accounts.all(), left_out, self._clock.now(), await self._about_default(snapshot))
-        failed = await self._keep_files(identities, bundle) or failed
+        about_default = await self._about_default(snapshot)
+        made = plan(snapshot, compiled, self._accounts.all(), left_out, self._clock.now(), about_default)
+        failed = await self._keep_files(compiled.identities, bundle) or failed
         await self.act(made)
         if failed is not None:
             raise failed
@@ -231,7 +255,7 @@ class Protection:
     async def _say_what_is_not_in_force(self, snapshot: Snapshot, error: ApiError) -> None:
         """Somebody may keep a guard from being written: then above all people must hear of it."""
         about_default = await self._about_default(snapshot)
-        for report in _environment_reports(snapshot, self._clock.now(), about_default, str(error)):
+        for report in _environment_reports(snapshot.environments.values(), snapshot, self._clock.now(), about_default, str(error)):
             await self._statuses.report(report)
 
     async def act(self, made: Plan) -> None:
