@@ -21,6 +21,11 @@ from tests.e2e.story import Story
 _CLUSTER = pytest.StashKey[Cluster]()
 _NOT_RUN = pytest.StashKey[dict[str, str]]()
 _LEFT_OUT = pytest.StashKey[dict[str, int]]()
+_ASK_AGAIN: Final = (
+    r"\bStartFailed: ",  # it waited in vain
+    "COUNTERSIGN COULD NOT DECIDE",  # nothing was let through: what it has to read was not there yet
+    "409 Conflict: Operation cannot be fulfilled",  # a controller wrote at the same moment
+)
 _TOOK: Final[dict[str, float]] = defaultdict(float)
 
 
@@ -44,8 +49,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(trylast=True)
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """What was waited for in vain is tried once more, and told: that may be the machine. What was answered wrongly never is."""
-    item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=[r"\bStartFailed: "]))
+    """What says "ask again" is tried once more, and told: that may be the machine. What was answered wrongly never is."""
+    item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=list(_ASK_AGAIN)))
 
 
 def _kind_of_cluster() -> str:
@@ -70,7 +75,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         for case, reason in not_run.items():
             terminalreporter.line(f"{case}: {reason}", red=True)
     if again := terminalreporter.stats.get("rerun"):
-        terminalreporter.section(f"TRIED AGAIN: {len(again)} cases that waited in vain", red=True, bold=True)
+        terminalreporter.section(f"TRIED AGAIN: {len(again)} cases that waited in vain, or were told to ask again", red=True, bold=True)
         for report in again:
             terminalreporter.line(f"{report.nodeid}: {str(report.longrepr).strip().splitlines()[-1]}", red=True)
     left_out = config.stash.get(_LEFT_OUT, {})

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.controlplane.api import path
+from tests.controlplane.api import Answer, path
 from tests.controlplane.cluster import Cluster
 from tests.e2e import _faults
 from tests.e2e._faults import (
@@ -387,7 +387,12 @@ def _object(plural: str, name: str) -> _faults.Json:
 def test_a_listed_kind_that_we_may_not_read_is_refused_with_the_role_that_is_missing(cluster: Cluster, widgets: str) -> None:
     namespace = make_namespace(cluster, "listed", {TEAM: widgets})
     cluster.api.create(_objects(widgets, namespace), _object(widgets, "one"))
-    answer = delete(cluster, "kiro", f"{_objects(widgets, namespace)}/one")
+
+    def asked() -> Answer:
+        return delete(cluster, "kiro", f"{_objects(widgets, namespace)}/one")
+
+    _faults.until(lambda: "is not known here yet" not in message(asked()), "the webhook was to know the namespace")
+    answer = asked()
     assert not answer.ok
     assert f'{OURS}/aggregate-to-webhook: "true"' in message(answer), message(answer)
     assert f"{widgets}.{GROUP}" in message(answer)

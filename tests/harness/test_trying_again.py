@@ -1,4 +1,4 @@
-"""What was waited for in vain is tried once more, and told; what was answered wrongly is not."""
+"""What was waited for in vain, or says "ask again", is tried once more, and told; what was answered wrongly is not."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ def test_it():
     [
         ("waiting.until(lambda: len(tried) > 1, 'the second time', timeout=0)", "1 passed, 1 rerun", True),
         ("waiting.until(lambda: False, 'never', timeout=0)", "1 failed, 1 rerun", True),
+        ("assert len(tried) > 1, 'not held: 503 COUNTERSIGN COULD NOT DECIDE, so nothing was changed'", "1 passed, 1 rerun", True),
         ("assert len(tried) > 1", "1 failed", False),
+        ("assert len(tried) > 1, 'THE ATTACK GOT THROUGH: 200'", "1 failed", False),
         ("raise ValueError('StartFailed')", "1 failed", False),
     ],
 )
-def test_only_waiting(tmp_path: Path, body: str, ends: str, told: bool) -> None:
+def test_only_what_may_be_the_machine(tmp_path: Path, body: str, ends: str, told: bool) -> None:
     (tmp_path / "test_suite.py").write_text(SUITE.format(body=body))
     command = [
         sys.executable,
@@ -49,4 +51,4 @@ def test_only_waiting(tmp_path: Path, body: str, ends: str, told: bool) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.splitlines()[-1].startswith(ends), done.stdout + done.stderr
-    assert ("TRIED AGAIN: 1 cases that waited in vain" in done.stdout) is told
+    assert ("TRIED AGAIN: 1 cases that" in done.stdout) is told
