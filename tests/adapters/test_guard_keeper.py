@@ -350,8 +350,13 @@ class Refusing(Defaulting):
 def refusing(times: int) -> World:
     world = World(pause=0.001)
     world.api.__class__ = Refusing
-    world.api.times = times  # type: ignore[attr-defined]
+    refuse(world, times)
     return world
+
+
+def refuse(world: World, times: int) -> None:
+    assert isinstance(world.api, Refusing)
+    world.api.times = times
 
 
 class TestUntilTheGuardsAreTakenUp:
@@ -384,7 +389,7 @@ class TestUntilTheGuardsAreTakenUp:
             await world.keep()
         await world.keep()
         world.clock.forward(timedelta(seconds=90))
-        world.api.times = 20  # type: ignore[attr-defined]
+        refuse(world, 20)
         with pytest.raises(ApiError):
             await world.keep("kiro", "another")
         assert world.told == []

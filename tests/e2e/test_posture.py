@@ -152,7 +152,7 @@ def test_what_the_authorizer_refuses_is_no_way_any_more(cluster: Cluster) -> Non
         try:
 
             def closed() -> bool:
-                ways = " ".join(cluster.api.get(path("agentidentities", "rogue"))["status"].get("waysRound", []))
+                ways = " ".join(cluster.api.get(path("agentidentities", "rogue"))["status"]["waysRound"])
                 return "CanImpersonate" not in ways and "CanWritePolicies" not in ways
 
             until(closed, "impersonation was to be closed by the authorizer", timeout=90)

@@ -5,6 +5,8 @@ Source: found for this project; k8s.io/apiserver pkg/admission/plugin/policy/gen
 
 from typing import Any
 
+import pytest
+
 from tests.controlplane.api import OURS, path
 from tests.e2e.story import manifest
 from tests.jailbreak._attack import RECORDS, Attack, Elsewhere, away
@@ -28,9 +30,12 @@ LOCKDOWN = {
 }
 STRIP = """has(object.status) && has(object.status.lockdown)
   ? [JSONPatch{op: "remove", path: "/status/lockdown"}] : []"""
+LIFT = """has(object.status) && has(object.status.lockdown)
+  ? [JSONPatch{op: "remove", path: "/status/lockdown"}, JSONPatch{op: "add", path: "/spec/lockdownLifted", value: "jailbreak"}] : []"""
 
 
-def test_out_of_the_next_status(stage: Stage) -> None:
+@pytest.mark.parametrize("patch", [STRIP, LIFT], ids=["taken out", "and said to be lifted"])
+def test_out_of_the_next_status(stage: Stage, patch: str) -> None:
     """Of an environment that stands for `default`: that one's lockdown would hold the agents of every other test."""
     name, sneaky = stage.name("locked"), stage.name("helper")
     selector = {"selector": {"matchLabels": {name: "yes"}}}
@@ -40,7 +45,7 @@ def test_out_of_the_next_status(stage: Stage) -> None:
     operator = stage.cluster.api_as(stage.story.account("countersign-operator"))
     locked = operator.request("PATCH", f"{url}/status", {"status": {"lockdown": LOCKDOWN}}, content_type=MERGE)
     assert locked.body["status"]["lockdown"]["incident"] == "jailbreak", locked
-    spec: dict[str, Any] = one_patch(OURS, "protectedenvironments/status", name, STRIP)
+    spec: dict[str, Any] = one_patch(OURS, "protectedenvironments/status", name, patch)
     for plural, body in (("mutatingadmissionpolicies", spec), ("mutatingadmissionpolicybindings", {"policyName": sneaky})):
         stage.clean(path(plural, sneaky))
         stage.agent.api.create(path(plural), {"metadata": {"name": sneaky}, "spec": body})

@@ -71,9 +71,12 @@ def record_policies(site: Site) -> list[Guard]:
 
 
 def _lockdown_stays() -> str:
-    """Also in what a mutating policy makes of our operator's own write: the webhook goes by the status."""
+    """Also in what a mutating policy makes of our operator's own write: the webhook goes by the status.
+
+    Lifted is what was stored as lifted: what the same request says of it a mutating policy may have said.
+    """
     old, new = (f'{tree}.?status.lockdown.incident.orValue("")' for tree in ("oldObject", "object"))
-    return some(f'{old} == ""', f"{new} == {old}", f'object.?spec.lockdownLifted.orValue("") == {old}')
+    return some(f'{old} == ""', f"{new} == {old}", f'oldObject.?spec.lockdownLifted.orValue("") == {old}')
 
 
 def _same_but(annotation: str) -> str:
